@@ -1,0 +1,24 @@
+# What our own targets are compiled with. Nothing here reaches a consumer.
+include(CheckCXXCompilerFlag)
+set(SPLITCNN_SANITIZE "" CACHE STRING "Sanitizers for our own targets, for example address,undefined")
+
+# splitcnn_dev_target(target): language level, visibility, warnings, sanitizers.
+function(splitcnn_dev_target target)
+  target_compile_features(${target} PUBLIC cxx_std_20)
+  set_target_properties(${target} PROPERTIES
+    CXX_EXTENSIONS OFF CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON POSITION_INDEPENDENT_CODE ON)
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wno-missing-field-initializers)
+  if(SPLITCNN_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=${SPLITCNN_SANITIZE} -fno-omit-frame-pointer)
+    target_link_options(${target} PRIVATE -fsanitize=${SPLITCNN_SANITIZE})
+  endif()
+endfunction()
+
+# splitcnn_module(name SOURCES ... LINKS ...): one folder of lib/ as an object library splitcnn_<name>.
+function(splitcnn_module name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LINKS" ${ARGN})
+  add_library(splitcnn_${name} OBJECT ${arg_SOURCES})
+  splitcnn_dev_target(splitcnn_${name})
+  target_include_directories(splitcnn_${name} PUBLIC "${PROJECT_SOURCE_DIR}/include" "${PROJECT_SOURCE_DIR}/lib")
+  target_link_libraries(splitcnn_${name} PUBLIC ${arg_LINKS})
+endfunction()

@@ -1,0 +1,18 @@
+# Options of the build. Device features are AUTO (use what is found), ON (fail at configure without it) or OFF.
+foreach(feature CUDA VART PREDICTOR)
+  set(SPLITCNN_WITH_${feature} AUTO CACHE STRING "Build with ${feature}: AUTO, ON or OFF")
+  set_property(CACHE SPLITCNN_WITH_${feature} PROPERTY STRINGS AUTO ON OFF)
+endforeach()
+option(SPLITCNN_BUILD_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
+option(SPLITCNN_BUILD_EXAMPLES "Build the examples and the command-line tool" ${PROJECT_IS_TOP_LEVEL})
+option(SPLITCNN_BUILD_BENCH "Build the benchmarks" ${PROJECT_IS_TOP_LEVEL})
+option(BUILD_SHARED_LIBS "Build shared libraries" ON)
+
+if(PROJECT_IS_TOP_LEVEL)
+  set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
+  set(CMAKE_LIBRARY_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/lib")
+  set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/lib")
+  if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+    set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
+  endif()
+endif()

@@ -1,0 +1,50 @@
+#pragma once
+/// The devices of this machine and what became of the ones asked for.
+///
+///     Devices devices = Devices::open("dpu:0,gpu:0,cpu");
+///     for (const DeviceInfo& d : devices.list()) fmt::print("{}: {} {}\n", d.name, d.backend, d.why);
+///
+/// "dpu:0" alone is the board's DPU where VART is here, else the software DPU; "gpu:0" is the GPU where one
+/// answers, else the CPU in FP16-storage mode, said loudly. Append "=software" or "=cudnn" to insist: then what is not
+/// there throws no_device with the reason.
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "splitcnn/plan.hpp"
+#include "splitcnn/stage.hpp"
+
+namespace splitcnn::inline v0 {
+
+struct DeviceInfo {
+  std::string name;      ///< "dpu:0"
+  std::string backend;   ///< "software", "cpu-f32", "cpu-f16" (stand-in for a GPU), "cudnn", "vart"
+  std::string detail;    ///< instruction set, card, driver
+  std::string why;       ///< why this back end and not the device itself; empty when it is the device itself
+  int threads = 1;       ///< CPU threads its stages compute with
+};
+
+/// Opened devices. Move-only; stages opened from it stay valid after it is gone.
+class SPLITCNN_API Devices {
+ public:
+  /// Comma-separated "name[=backend][/threads]", for example "dpu:0=software,gpu:0,cpu/2". Throws bad_argument, no_device.
+  static Devices open(std::string_view spec);
+  Devices(Devices&&) noexcept;
+  Devices& operator=(Devices&&) noexcept;
+  ~Devices();
+
+  [[nodiscard]] std::span<const DeviceInfo> list() const noexcept;
+  /// Throws no_device, naming what is open.
+  [[nodiscard]] const DeviceInfo& info(std::string_view name) const;
+  /// Loads one segment of a plan on its device: lowers, folds, packs weights. Throws what the stage's constructor throws.
+  [[nodiscard]] std::unique_ptr<Stage> load(const Plan& plan, const Segment& segment) const;
+
+ private:
+  struct Impl;
+  explicit Devices(std::unique_ptr<Impl> impl) noexcept;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace splitcnn::inline v0

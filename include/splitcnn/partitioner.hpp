@@ -1,0 +1,76 @@
+#pragma once
+/// Chooses where to cut.
+///
+///     Partitioner parts{quant};                                // or a plain Graph: then no DPU segments
+///     for (const Cut& cut : parts.cuts()) ...                   // every boundary, legal or not, and why
+///     Plan plan = parts.search(profile, {.objective = Objective::interval});
+///     fmt::print("{}\n", plan.why());
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "splitcnn/plan.hpp"
+#include "splitcnn/profile.hpp"
+
+namespace splitcnn::inline v0 {
+
+enum class Objective : std::uint8_t {
+  interval,  ///< time between results in steady state: the slowest device's time per frame
+  latency,   ///< time of one frame from push to result: the sum over segments and links
+};
+
+struct SearchOptions {
+  Objective objective = Objective::interval;
+  std::string head = "dpu:0";   ///< device of the first part
+  std::string tail = "gpu:0";   ///< device of the rest
+  double frame_interval_ms = 0; ///< camera period; > 0 adds the wait for a batch to fill to the latency
+};
+
+/// One row of the search's table.
+struct Candidate {
+  int k = 0;                    ///< cut
+  bool legal = false;
+  double head_ms = 0, link_ms = 0, tail_ms = 0;
+  std::size_t bytes = 0;        ///< what crosses, per frame, in the head's boundary dtype
+  Cost cost;                    ///< infinite when not legal
+};
+
+class SPLITCNN_API Partitioner {
+ public:
+  explicit Partitioner(Graph graph, Granularity granularity = Granularity::block);
+  explicit Partitioner(QuantizedGraph quant, Granularity granularity = Granularity::block);
+
+  [[nodiscard]] const Graph& graph() const noexcept { return graph_; }
+  [[nodiscard]] const QuantizedGraph* quant() const noexcept { return quant_ ? &*quant_ : nullptr; }
+  [[nodiscard]] Granularity granularity() const noexcept { return granularity_; }
+  [[nodiscard]] std::span<const Unit> units() const noexcept { return units_; }
+  [[nodiscard]] std::span<const Cut> cuts() const noexcept { return cuts_; }
+
+  /// Units [0, k) on `head`, the rest on `tail`; k = 0 or K gives a one-segment plan. Throws unsupported with the cut's reason
+  /// when the head is a DPU and the cut is not legal, not_calibrated, bad_argument (k out of range).
+  [[nodiscard]] Plan split_at(int k, std::string_view head = "dpu:0", std::string_view tail = "gpu:0") const;
+  /// Everything on one device. On a DPU: up to the last legal cut, the rest on `rest` (reported as dpu+cpu).
+  [[nodiscard]] Plan all_on(std::string_view device, std::string_view rest = "cpu") const;
+  /// One device letter per unit, in order; runs of equal devices become segments (layer switching by hand).
+  [[nodiscard]] Plan switched(std::span<const std::string> device_per_unit) const;
+  /// Whole frames to either device in proportion to their measured speed: the frame-interleave baseline.
+  [[nodiscard]] Plan interleave(const Profile& profile, std::string_view a = "dpu:0", std::string_view b = "gpu:0") const;
+
+  /// The best single cut, all-head and all-tail included. Throws mismatch when the profile is of another graph.
+  [[nodiscard]] Plan search(const Profile& profile, const SearchOptions& options = {}) const;
+  /// The table search() chooses from, one row per cut.
+  [[nodiscard]] std::vector<Candidate> candidates(const Profile& profile, const SearchOptions& options = {}) const;
+  /// What a plan should cost by this profile.
+  [[nodiscard]] Cost cost(const Plan& plan, const Profile& profile) const;
+
+ private:
+  Graph graph_;
+  std::optional<QuantizedGraph> quant_;
+  Granularity granularity_;
+  std::vector<Unit> units_;
+  std::vector<Cut> cuts_;
+};
+
+}  // namespace splitcnn::inline v0

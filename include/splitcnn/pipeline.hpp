@@ -1,0 +1,224 @@
+#pragma once
+/// Frames in, results out, in order, with bounded memory.
+///
+///     Pipeline cam{plan, Devices::open("dpu:0,gpu:0"), {.overflow = Overflow::drop_oldest}};
+///     std::jthread grab{[&] {
+///       while (camera.read(frame) && cam.push(frame) != Push::closed) {}
+///       cam.close();
+///     }};
+///     while (auto result = cam.pop()) {
+///       if (result->ok()) show(result->top(5)); else warn(result->status().message);
+///     }
+///
+/// Several cameras:
+///
+///     Source front = cam.source({.name = "front", .overflow = Overflow::drop_oldest});
+///     Source rear = cam.source({.name = "rear", .overflow = Overflow::block});
+///     front.push(frame, {.tag = 7});
+///
+/// A frame in flight is a token; there are `depth` of them, and a Result keeps its token until it is destroyed. That bounds
+/// everything: no queue between stages can fill up, and none can dead-lock. Every pushed frame comes out exactly once:
+/// delivered, failed (both as a Result, in order per source) or dropped (counted).
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "splitcnn/device.hpp"
+#include "splitcnn/input_transform.hpp"
+#include "splitcnn/plan.hpp"
+#include "splitcnn/stage.hpp"
+
+namespace splitcnn::inline v0 {
+
+/// What push does when every token is taken.
+enum class Overflow : std::uint8_t {
+  block,        ///< wait for one
+  drop_oldest,  ///< give up the oldest frame of this source that no stage has started, else its oldest result nobody has popped, else this frame
+  drop_newest,  ///< give up this frame
+};
+
+enum class Push : std::uint8_t {
+  queued,   ///< accepted (with drop_oldest perhaps at an older frame's cost)
+  dropped,  ///< this frame was given up
+  closed,   ///< the pipeline or source is closed; nothing was taken
+};
+
+struct PipelineOptions {
+  Overflow overflow = Overflow::block;                  ///< of the default source
+  std::size_t depth = 0;                                ///< tokens; 0 = 2 x largest preferred batch + number of stages
+  Millis batch_timeout{20};                             ///< a started batch waits this long for more frames
+  Millis stage_deadline{std::chrono::seconds{30}};      ///< per batch; over it the frames fail with Errc::timeout
+};
+
+struct SourceOptions {
+  std::string name;
+  Overflow overflow = Overflow::block;
+};
+
+/// Travels with the frame and comes back on its Result.
+struct FrameInfo {
+  std::int64_t timestamp_ns = 0;  ///< the caller's clock, not interpreted
+  std::uint64_t tag = 0;          ///< the caller's
+};
+
+/// One frame's outcome. Leases its buffers and its token from the pipeline until destroyed or moved from; may outlive the
+/// Pipeline. Move-only.
+class SPLITCNN_API Result {
+ public:
+  Result(Result&&) noexcept;
+  Result& operator=(Result&&) noexcept;
+  ~Result();
+
+  [[nodiscard]] bool ok() const noexcept { return status().ok(); }
+  /// Why it failed, the message names the stage.
+  [[nodiscard]] const Status& status() const& noexcept;
+  const Status& status() && = delete;
+  /// Name of the stage that failed; empty when ok.
+  [[nodiscard]] const std::string& failed_stage() const& noexcept;
+
+  [[nodiscard]] std::uint64_t id() const noexcept;          ///< counts this source's pushes from 0; gaps are drops
+  [[nodiscard]] const std::string& source() const& noexcept;
+  [[nodiscard]] const FrameInfo& info() const noexcept;
+  [[nodiscard]] Millis latency() const noexcept;            ///< push accepted to result ready
+
+  /// Output i of the pipeline. Views die with the Result. Throws bad_argument for a wrong index or a failed result.
+  [[nodiscard]] const TensorSpec& spec(std::size_t i = 0) const&;
+  [[nodiscard]] std::size_t outputs() const noexcept;
+  [[nodiscard]] std::span<const std::byte> bytes(std::size_t i = 0) const&;
+  std::span<const std::byte> bytes(std::size_t i = 0) && = delete;
+  /// Output i as float; throws bad_argument when it is not f32.
+  [[nodiscard]] std::span<const float> floats(std::size_t i = 0) const&;
+  std::span<const float> floats(std::size_t i = 0) && = delete;
+  /// The k largest values of output 0, largest first, with labels where the plan has them. Allocates.
+  [[nodiscard]] std::vector<Score> top(std::size_t k, std::size_t output = 0) const;
+
+ private:
+  friend class Pipeline;
+  friend struct PipelineCore;
+  struct Lease;
+  explicit Result(std::unique_ptr<Lease> lease) noexcept;
+  std::unique_ptr<Lease> lease_;
+};
+
+/// An input buffer to fill in place (zero-copy capture). Destroying it without push gives the token back.
+class SPLITCNN_API Slot {
+ public:
+  Slot(Slot&&) noexcept;
+  Slot& operator=(Slot&&) noexcept;
+  ~Slot();
+  /// Input i of the pipeline, to be written by the caller.
+  [[nodiscard]] TensorView input(std::size_t i = 0) noexcept;
+
+ private:
+  friend class Source;
+  friend struct PipelineCore;
+  struct State;
+  explicit Slot(std::unique_ptr<State> state) noexcept;
+  std::unique_ptr<State> state_;
+};
+
+/// A producer of frames with its own order, ids, drop policy and counters. A cheap handle; copies name the same source. Safe
+/// from any thread. May outlive the pipeline (push then says closed).
+class SPLITCNN_API Source {
+ public:
+  /// Copies the inputs (one span per pipeline input, exact size). A wrong size throws mismatch; nothing else throws.
+  Push push(std::span<const std::span<const std::byte>> inputs, const FrameInfo& info = {});
+  Push push(std::span<const float> input, const FrameInfo& info = {});  ///< pipelines with one f32 input
+  /// Converts with the plan's input transform, on the calling thread, straight into the head's input. Throws bad_argument for a
+  /// frame that cannot be used or a plan without transform.
+  Push push(const CameraFrame& frame, const FrameInfo& info = {});
+
+  /// A token to fill in place, by this source's overflow policy; nullopt when dropped or closed.
+  [[nodiscard]] std::optional<Slot> acquire();
+  Push push(Slot slot, const FrameInfo& info = {});
+
+  /// No more frames from this source; the others go on.
+  void close() noexcept;
+  [[nodiscard]] const std::string& name() const noexcept;
+
+ private:
+  friend class Pipeline;
+  friend struct PipelineCore;
+  struct State;
+  explicit Source(std::shared_ptr<State> state) noexcept;
+  std::shared_ptr<State> state_;
+};
+
+struct StageStats {
+  std::string name, device;
+  std::uint64_t frames = 0, batches = 0, failed = 0;
+  double busy_ms = 0;                  ///< time inside submit and wait, in all
+  double wait_ms = 0;                  ///< time the stage's worker had nothing to do, in all
+  double run_ms_p50 = 0, run_ms_p99 = 0;  ///< per batch, over the last 1024
+};
+
+struct SourceStats {
+  std::string name;
+  std::uint64_t pushed = 0;      ///< accepted, plus dropped; pushed = delivered + failed + dropped + still in flight
+  std::uint64_t delivered = 0, failed = 0, dropped = 0;
+};
+
+struct PipelineStats {
+  std::vector<StageStats> stages;
+  std::vector<SourceStats> sources;
+  std::size_t depth = 0, in_flight = 0;
+  double interval_ms = 0;                         ///< between results, mean over the last 1024
+  double latency_ms_p50 = 0, latency_ms_p99 = 0;  ///< over the last 1024
+};
+
+/// Move-only. push, pop, close, stats, source: from any thread. The destructor closes, gives up what is in flight, joins;
+/// it never throws.
+class SPLITCNN_API Pipeline {
+ public:
+  /// Loads every segment on its device. `after` runs behind the plan's last segment, for example a HostStage that decodes
+  /// boxes. Throws what loading throws; mismatch names both neighbours.
+  Pipeline(const Plan& plan, Devices devices, const PipelineOptions& options = {},
+           std::vector<std::unique_ptr<Stage>> after = {});
+  /// A chain of the caller's own stages. Inputs of a stage are found by name among what came before, else by position in
+  /// the outputs of the stage right before it.
+  explicit Pipeline(std::vector<std::unique_ptr<Stage>> stages, const PipelineOptions& options = {});
+  Pipeline(Pipeline&&) noexcept;
+  Pipeline& operator=(Pipeline&&) noexcept;
+  ~Pipeline();
+
+  [[nodiscard]] std::span<const TensorSpec> inputs() const noexcept;
+  [[nodiscard]] std::span<const TensorSpec> outputs() const noexcept;
+  /// The plan it runs; nullptr for a chain of own stages.
+  [[nodiscard]] const Plan* plan() const noexcept;
+
+  /// A new source. Throws closed after close().
+  [[nodiscard]] Source source(const SourceOptions& options);
+  /// The default source's.
+  Push push(std::span<const std::span<const std::byte>> inputs, const FrameInfo& info = {});
+  Push push(std::span<const float> input, const FrameInfo& info = {});
+  Push push(const CameraFrame& frame, const FrameInfo& info = {});
+  [[nodiscard]] std::optional<Slot> acquire();
+  Push push(Slot slot, const FrameInfo& info = {});
+
+  /// The next result of any source, in order per source. pop() waits; nullopt = closed and drained. Throws device_failed once,
+  /// after the last frame, when a device was lost for good.
+  [[nodiscard]] std::optional<Result> pop();
+  [[nodiscard]] std::optional<Result> try_pop();                 ///< nullopt also when nothing is ready
+  [[nodiscard]] std::optional<Result> pop_for(Millis timeout);   ///< nullopt also after the timeout
+
+  /// One frame through, waiting for it; its result does not appear in pop(). Throws closed, mismatch.
+  [[nodiscard]] Result infer(std::span<const std::span<const std::byte>> inputs);
+  [[nodiscard]] Result infer(std::span<const float> input);
+  [[nodiscard]] Result infer(const CameraFrame& frame);
+
+  /// Runs `frames` frames of zeros through every stage, so that the first real frame is as fast as the rest. Not counted.
+  void warm_up(std::size_t frames = 0);  ///< 0 = depth
+
+  /// No more frames. What is in flight is finished and can be popped.
+  void close() noexcept;
+  [[nodiscard]] PipelineStats stats() const;
+
+ private:
+  std::shared_ptr<struct PipelineCore> core_;
+};
+
+}  // namespace splitcnn::inline v0

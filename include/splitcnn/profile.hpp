@@ -1,0 +1,67 @@
+#pragma once
+/// What running the pieces of a graph costs on each device, as a value and as a JSON file.
+///
+///     Profile profile = measure(parts, devices, {.progress = bar});
+///     profile.save("profile.json");
+///
+/// A profile has, per device, the time of every prefix (nodes before cut k) and every suffix (nodes behind it), measured
+/// as whole segments with their conversions, because fused segments do not add up node by node. The time of a middle segment
+/// [i, j) is prefix[j] - prefix[i] + fixed.
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "splitcnn/device.hpp"
+#include "splitcnn/plan.hpp"
+
+namespace splitcnn::inline v0 {
+
+struct DeviceProfile {
+  std::string device;              ///< "dpu:0"
+  std::string backend;             ///< DeviceInfo::backend at the time
+  int threads = 1;
+  std::size_t batch = 1;           ///< frames the device runs at once
+  std::vector<double> prefix_ms;   ///< per cut k = 0..K; NaN where the device cannot run that prefix
+  std::vector<double> suffix_ms;
+  double fixed_ms = 0;             ///< cost of one more segment: submit, conversions of an empty segment
+};
+
+/// Time to move a tensor between two devices: fixed_ms + bytes * ms_per_byte. On one machine the pipeline passes pointers and both are 0.
+struct Link {
+  std::string from, to;
+  double fixed_ms = 0;
+  double ms_per_byte = 0;
+};
+
+struct Profile {
+  std::string graph_hash;
+  Granularity granularity = Granularity::block;
+  Origin origin = Origin::measured;
+  std::vector<DeviceProfile> devices;
+  std::vector<Link> links;
+  std::string machine;             ///< build_info() of the measuring machine, first line
+
+  [[nodiscard]] SPLITCNN_API const DeviceProfile& device(std::string_view name) const;  ///< throws no_device naming those there are
+  /// ms per frame of units [first, last) on the device; NaN where it cannot run them.
+  [[nodiscard]] SPLITCNN_API double segment_ms(std::string_view device, int first_unit, int last_unit) const;
+  [[nodiscard]] SPLITCNN_API double transfer_ms(std::string_view from, std::string_view to, std::size_t bytes) const noexcept;
+
+  SPLITCNN_API void save(const std::filesystem::path& path) const;        ///< throws io
+  SPLITCNN_API static Profile load(const std::filesystem::path& path);   ///< throws io, bad_file
+};
+
+class Partitioner;
+
+struct MeasureOptions {
+  int runs = 7;                    ///< timed runs per piece after one warm-up; the median counts
+  std::function<void(std::size_t, std::size_t)> progress;  ///< (pieces done, pieces in all)
+};
+
+/// Measures every prefix and suffix of every cut on every open device, on seeded noise. Blocks; runs on the calling thread.
+/// Pieces a device cannot run are NaN; a device that can run nothing is left out with a warning.
+[[nodiscard]] SPLITCNN_API Profile measure(const Partitioner& parts, const Devices& devices, const MeasureOptions& options = {});
+
+}  // namespace splitcnn::inline v0

@@ -1,0 +1,80 @@
+#pragma once
+/// Post-training quantisation for the DPU: one calibration over the whole graph serves every cut.
+///
+///     std::vector<Tensor> frames = ...;                      // 32 to 128 typical inputs, float, the model's own layout
+///     QuantizedGraph quant = Quantizer{}.calibrate(graph, frames);
+///     quant.save("model.splitcnn.json");
+///     QuantizedGraph again = QuantizedGraph::load(graph, "model.splitcnn.json");
+///
+/// Values are int8 * 2^-fix_point: per tensor, symmetric, power-of-two. Fix points minimise the squared error
+/// of round-trip quantisation over what calibration saw (not the maximum). Weights and biases round half away
+/// from zero, activations half up, as the vendor's quantizer does (Xilinx/Vitis-AI v3.0, vai_q_pytorch,
+/// nndct_fix_kernels_cpu.h, methods 3 and 2).
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "splitcnn/graph.hpp"
+
+namespace splitcnn::inline v0 {
+
+/// Fix points of a convolution or gemm when the nodes up to `folded_through` (its own id when nothing is folded: the cut
+/// falls right behind it) are folded into its weights. Stand-alone channel-wise affine nodes (batch_norm, add or mul
+/// with a per-channel constant) have an entry of their own, as 1x1 depthwise convolutions.
+struct WeightQuant {
+  NodeId node = 0;
+  NodeId folded_through = 0;
+  int weight_fix_point = 0;
+  int bias_fix_point = 0;
+  friend bool operator==(const WeightQuant&, const WeightQuant&) = default;
+};
+
+/// A graph with fix points. A value; cheap to copy like Graph.
+class SPLITCNN_API QuantizedGraph {
+ public:
+  /// `fix_points` has one entry per tensor of the graph (ignored for constants), `weights` sorted by (node, folded_through).
+  QuantizedGraph(Graph graph, std::vector<int> fix_points, std::vector<WeightQuant> weights, bool synthetic = false);
+
+  /// Reads what save() wrote and checks that it belongs to `graph` (hash). Throws io, bad_file, mismatch.
+  static QuantizedGraph load(const Graph& graph, const std::filesystem::path& json);
+  /// Writes or updates the "calibration" part of a sidecar file; other parts stay. Throws io, bad_file.
+  void save(const std::filesystem::path& json) const;
+
+  [[nodiscard]] const Graph& graph() const noexcept { return graph_; }
+  [[nodiscard]] int fix_point(TensorId id) const noexcept { return fix_points_[id]; }
+  [[nodiscard]] std::span<const int> fix_points() const noexcept { return fix_points_; }
+  /// Throws mismatch naming the node when calibration has no such entry.
+  [[nodiscard]] const WeightQuant& weight(NodeId node, NodeId folded_through) const;
+  [[nodiscard]] std::span<const WeightQuant> weights() const noexcept { return weights_; }
+  /// True when calibrated on noise (zoo graphs): good for speed, meaningless for accuracy.
+  [[nodiscard]] bool synthetic() const noexcept { return synthetic_; }
+
+ private:
+  Graph graph_;
+  std::vector<int> fix_points_;
+  std::vector<WeightQuant> weights_;
+  bool synthetic_ = false;
+};
+
+struct QuantizerOptions {
+  std::size_t max_frames = 128;                         ///< frames beyond this are ignored
+  std::function<void(std::size_t, std::size_t)> progress; ///< (frames done, frames in all); called from the calling thread
+};
+
+class SPLITCNN_API Quantizer {
+ public:
+  explicit Quantizer(QuantizerOptions options = {});
+
+  /// Runs the float graph on every frame and chooses all fix points. A frame is a float tensor in the model's own layout
+  /// (graphs with several inputs: inputs in turn, frame after frame). Throws bad_argument (no frames), mismatch (shapes),
+  /// bad_model (NaN or infinite activations, naming the node).
+  [[nodiscard]] QuantizedGraph calibrate(const Graph& graph, std::span<const Tensor> frames) const;
+  /// Calibrates on seeded noise and marks the result synthetic.
+  [[nodiscard]] QuantizedGraph calibrate_synthetic(const Graph& graph, std::size_t frames = 4) const;
+
+ private:
+  QuantizerOptions options_;
+};
+
+}  // namespace splitcnn::inline v0

@@ -1,0 +1,18 @@
+#pragma once
+/// Everything. Programs that care about compile time include the one header they need.
+#include "splitcnn/cpu_stage.hpp"
+#include "splitcnn/device.hpp"
+#include "splitcnn/dpu_stage.hpp"
+#include "splitcnn/error.hpp"
+#include "splitcnn/gpu_stage.hpp"
+#include "splitcnn/graph.hpp"
+#include "splitcnn/input_transform.hpp"
+#include "splitcnn/open.hpp"
+#include "splitcnn/partitioner.hpp"
+#include "splitcnn/pipeline.hpp"
+#include "splitcnn/plan.hpp"
+#include "splitcnn/profile.hpp"
+#include "splitcnn/quantizer.hpp"
+#include "splitcnn/stage.hpp"
+#include "splitcnn/tensor.hpp"
+#include "splitcnn/version.hpp"

@@ -1,0 +1,43 @@
+#pragma once
+/// Runs a lowered segment in float on the CPU. Buffers are f32, stored as storage_shape() says.
+///
+///     CpuExecutor run{graph, 0, n, {}};
+///     fill(run.input(0)); run.run(); use(run.output(0));
+///
+/// Not thread-safe; build and run on one thread (the OpenMP thread count of that thread is baked into the primitives).
+#include <memory>
+#include <span>
+
+#include "splitcnn/graph.hpp"
+
+namespace splitcnn::inline v0 {
+
+struct CpuExecutorOptions {
+  bool f16_storage = false;  ///< weights once, and every lowered op's result, rounded to FP16; sums stay f32
+  bool reference = false;    ///< slow obvious loops for everything
+  bool keep_all = false;     ///< nothing folded, fused or overwritten: value() of every tensor (calibration)
+  int threads = 1;
+};
+
+class CpuExecutor {
+ public:
+  CpuExecutor(const Graph& graph, NodeId first, NodeId last, const CpuExecutorOptions& options = {});
+  CpuExecutor(CpuExecutor&&) noexcept;
+  ~CpuExecutor();
+
+  /// In the order of boundary(graph, first, last).
+  [[nodiscard]] std::span<const TensorId> input_ids() const noexcept;
+  [[nodiscard]] std::span<const TensorId> output_ids() const noexcept;
+  [[nodiscard]] std::span<float> input(std::size_t i) noexcept;
+  [[nodiscard]] std::span<const float> output(std::size_t i) const noexcept;
+  /// keep_all only: any activation of the segment after run().
+  [[nodiscard]] std::span<const float> value(TensorId id) const;
+  /// No allocation after the first call, no throw.
+  void run();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace splitcnn::inline v0
