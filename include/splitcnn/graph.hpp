@@ -48,13 +48,13 @@ enum class Op : std::uint8_t {
   reduce_mean,          ///< {x}  axes (>= 0, ascending); the output shape tells whether the axes stay
   add, sub, mul, div,   ///< {a, b}  numpy broadcasting; either side may be a constant. Sum of n inputs = n-1 adds
   concat,               ///< {x...}  axes[0]
-  slice,                ///< {x}  begins and steps, one per dimension (begin resolved to >= 0, step != 0)
+  slice,                ///< {x}  begins, ends, steps, one each per dimension, resolved (end is exclusive; -1 = before 0 when step < 0)
   split,                ///< {x} to several outputs  axes[0]; sizes are in the outputs' shapes
   pad,                  ///< {x}  begins and ends, one per dimension, >= 0; constant value alpha
-  gather,               ///< {x}  axes[0], begins = the indices (resolved to >= 0)
+  gather,               ///< {x}  axes[0], begins = the indices (resolved to >= 0); scalar or n-D indices: state the output shape
   reshape,              ///< {x}  also Flatten, Squeeze, Unsqueeze; the output shape tells everything
   transpose,            ///< {x}  axes = permutation
-  resize,               ///< {x}  resize_mode, coordinates; scales[] per dimension (used by the coordinate maths)
+  resize,               ///< {x}  resize_mode, coordinates; scales[] per dimension (used by the coordinate maths); sizes: state the output shape
   gemm,                 ///< {a, b, [c]}  alpha, beta, transpose_a, transpose_b
   matmul,               ///< {a, b}  numpy semantics
   softmax, log_softmax, ///< {x}  axes[0]: along exactly this axis (opset < 13 flattening is rewritten by the importer)
