@@ -79,12 +79,12 @@ enum class Coordinates : std::uint8_t { half_pixel, pytorch_half_pixel, asymmetr
 
 struct Node {
   Op op = Op::identity;
-  std::string name;               ///< the model's name, or "<op>_<index>" where it has none; unique
-  std::vector<TensorId> inputs;
-  std::vector<TensorId> outputs;
-  std::string module;             ///< torchvision child module this node belongs to (zoo builders); "" for imports
+  std::string name{};             ///< the model's name, or "<op>_<index>" where it has none; unique
+  std::vector<TensorId> inputs{};
+  std::vector<TensorId> outputs{};
+  std::string module{};           ///< torchvision child module this node belongs to (zoo builders); "" for imports
 
-  Window window;
+  Window window{};
   int groups = 1;
   bool count_include_pad = false;
   bool ceil_mode = false;         ///< pools: only to write ONNX again; the output shape already has it
@@ -94,8 +94,8 @@ struct Node {
   Coordinates coordinates = Coordinates::half_pixel;
   float alpha = 0, beta = 0, bias = 0;
   int size = 0;
-  std::vector<std::int64_t> axes, begins, ends, steps;
-  std::vector<float> scales;
+  std::vector<std::int64_t> axes{}, begins{}, ends{}, steps{};
+  std::vector<float> scales{};
 };
 
 struct GraphTensor {

@@ -28,10 +28,10 @@ struct Sidecar {
 
 struct OpenOptions {
   /// Frames to calibrate on when the sidecar has no calibration: a file of raw little-endian float32 frames in the model's own layout.
-  std::filesystem::path calibration;
+  std::filesystem::path calibration{};
   Objective objective = Objective::interval;
   int cut = -1;                                  ///< >= 0: this cut instead of a search
-  PipelineOptions pipeline;
+  PipelineOptions pipeline{};
 };
 
 /// A MODEL is a file or "zoo:resnet50". Reads the sidecar, calibrates where needed, measures, searches, opens.

@@ -55,7 +55,7 @@ struct PipelineOptions {
 };
 
 struct SourceOptions {
-  std::string name;
+  std::string name{};
   Overflow overflow = Overflow::block;
 };
 

@@ -22,7 +22,7 @@ enum class Origin : std::uint8_t { none, measured, modelled, predicted };
 
 /// Consecutive nodes on one device, with what enters and leaves.
 struct Segment {
-  std::string device;             ///< "dpu:0", "gpu:0", "cpu"
+  std::string device{};           ///< "dpu:0", "gpu:0", "cpu"
   NodeId first = 0, last = 0;     ///< nodes [first, last)
   int first_unit = 0, last_unit = 0;
   double expected_ms = 0;         ///< per frame, entry and exit conversions included; 0 with Origin::none
@@ -30,7 +30,7 @@ struct Segment {
 
 /// The ordered segments that carry a frame from input to result. They cover every node exactly once, in order.
 struct Route {
-  std::vector<Segment> segments;
+  std::vector<Segment> segments{};
   double weight = 1;              ///< share of the frames (hybrid plans); the weights of a plan sum to 1
 };
 

@@ -57,7 +57,7 @@ class Partitioner;
 
 struct MeasureOptions {
   int runs = 7;                    ///< timed runs per piece after one warm-up; the median counts
-  std::function<void(std::size_t, std::size_t)> progress;  ///< (pieces done, pieces in all)
+  std::function<void(std::size_t, std::size_t)> progress{};  ///< (pieces done, pieces in all)
 };
 
 /// Measures every prefix and suffix of every cut on every open device, on seeded noise. Blocks; runs on the calling thread.

@@ -59,7 +59,7 @@ class SPLITCNN_API QuantizedGraph {
 
 struct QuantizerOptions {
   std::size_t max_frames = 128;                         ///< frames beyond this are ignored
-  std::function<void(std::size_t, std::size_t)> progress; ///< (frames done, frames in all); called from the calling thread
+  std::function<void(std::size_t, std::size_t)> progress{};  ///< (frames done, frames in all); called from the calling thread
 };
 
 class SPLITCNN_API Quantizer {

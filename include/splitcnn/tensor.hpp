@@ -59,8 +59,8 @@ class SPLITCNN_API Shape {
 /// What a tensor looks like for ONE frame. An i8 tensor's value is int8 * 2^-fix_point (the DPU's power-of-two scale,
 /// docs/arithmetic.md); fix_point may be negative and is 0 for the other types.
 struct TensorSpec {
-  std::string name;
-  Shape shape;
+  std::string name{};
+  Shape shape{};
   DType dtype = DType::f32;
   int fix_point = 0;
 
