@@ -26,6 +26,12 @@ T require(const nlohmann::json& value, const char* key, const std::string& where
   }
 }
 
+/// The same for an integer in low..high. Unlike require<int> it refuses fractions and never wraps.
+std::int64_t require_integer(const nlohmann::json& value, const char* key, const std::string& where, std::int64_t low,
+                             std::int64_t high);
+/// The same for a finite number.
+double require_number(const nlohmann::json& value, const char* key, const std::string& where);
+
 /// Checks {"format": format, "version": n} with n <= version; throws bad_file.
 void check_format(const nlohmann::json& value, const char* format, int version, const std::string& where);
 
