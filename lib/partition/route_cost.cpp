@@ -1,0 +1,101 @@
+#include "partition/route_cost.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <set>
+
+#include "plan/segment_io.hpp"
+
+namespace splitcnn::inline v0 {
+
+namespace {
+
+std::size_t segment_of(const Route& route, NodeId node) {
+  const auto found = std::find_if(route.segments.begin(), route.segments.end(),
+                                  [&](const Segment& s) { return node >= s.first && node < s.last; });
+  return static_cast<std::size_t>(found - route.segments.begin());
+}
+
+std::size_t crossing_bytes(const Graph& graph, const Route& route, TensorId id) {
+  bool dpu = false, gpu = false;
+  const auto touch = [&](NodeId node) {
+    const DeviceKind kind = device_kind(route.segments[segment_of(route, node)].device);
+    dpu |= kind == DeviceKind::dpu;
+    gpu |= kind == DeviceKind::gpu;
+  };
+  if (const auto writer = graph.producer(id)) touch(*writer);
+  for (const NodeId reader : graph.consumers(id)) touch(reader);
+  return static_cast<std::size_t>(graph.tensor(id).shape.elements()) * crossing_element_size(dpu, gpu);
+}
+
+/// Bytes per pair (writing segment, reading segment). A tensor read twice on one device crosses to it once.
+std::map<std::pair<std::size_t, std::size_t>, std::size_t> crossings(const Graph& graph, const Route& route) {
+  std::map<std::pair<std::size_t, std::size_t>, std::size_t> bytes;
+  std::set<std::pair<TensorId, std::string>> there;
+  for (std::size_t s = 0; s < route.segments.size(); ++s) {
+    const Segment& reader = route.segments[s];
+    for (const TensorId id : boundary(graph, reader.first, reader.last).inputs) {
+      const auto writer = graph.producer(id);
+      if (!writer) continue;  // a graph input comes from the host
+      const std::size_t from = segment_of(route, *writer);
+      if (route.segments[from].device == reader.device || !there.emplace(id, reader.device).second) continue;
+      bytes[{from, s}] += crossing_bytes(graph, route, id);
+    }
+  }
+  return bytes;
+}
+
+}  // namespace
+
+std::size_t crossing_element_size(bool dpu, bool gpu) noexcept { return dpu ? 1 : gpu ? 2 : 4; }
+
+RouteCost route_cost(const Graph& graph, Route& route, const Profile& profile, double frame_interval_ms) {
+  RouteCost cost;
+  double fill_ms = 0;
+  for (Segment& s : route.segments) {
+    const DeviceProfile& device = profile.device(s.device);
+    s.expected_ms = profile.segment_ms(s.device, s.first_unit, s.last_unit);
+    cost.busy_ms[s.device] += s.expected_ms;
+    cost.latency_ms += s.expected_ms * static_cast<double>(device.batch);
+    fill_ms = std::max(fill_ms, frame_interval_ms * static_cast<double>(device.batch - 1));
+  }
+  for (const auto& [pair, bytes] : crossings(graph, route)) {
+    const std::string& from = route.segments[pair.first].device;
+    const std::string& to = route.segments[pair.second].device;
+    const double ms = profile.transfer_ms(from, to, bytes);
+    cost.busy_ms[from + "->" + to] += ms;
+    cost.link_ms += ms;
+    cost.bytes += bytes;
+  }
+  cost.latency_ms += cost.link_ms + fill_ms;
+  return cost;
+}
+
+double interval_ms(const std::vector<Route>& routes, const std::vector<RouteCost>& costs) {
+  std::map<std::string, double> busy;
+  for (std::size_t r = 0; r < routes.size(); ++r) {
+    for (const auto& [resource, ms] : costs[r].busy_ms) busy[resource] += routes[r].weight * ms;
+  }
+  double slowest = 0;
+  for (const auto& [resource, ms] : busy) {
+    if (!(ms <= std::numeric_limits<double>::max())) return ms;  // NaN: max() would lose it
+    slowest = std::max(slowest, ms);
+  }
+  return slowest;
+}
+
+const char* granularity_name(Granularity granularity) noexcept {
+  switch (granularity) {
+    case Granularity::block:
+      return "block";
+    case Granularity::fused:
+      return "fused";
+    case Granularity::op:
+      return "op";
+    case Granularity::paper:
+      return "paper";
+  }
+  return "block";
+}
+
+}  // namespace splitcnn::inline v0
