@@ -1,6 +1,12 @@
 # What our own targets are compiled with. Nothing here reaches a consumer.
-include(CheckCXXCompilerFlag)
 set(SPLITCNN_SANITIZE "" CACHE STRING "Sanitizers for our own targets, for example address,undefined")
+if(PROJECT_IS_TOP_LEVEL AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  find_program(SPLITCNN_CCACHE ccache)
+  mark_as_advanced(SPLITCNN_CCACHE)
+  if(SPLITCNN_CCACHE)
+    set(CMAKE_CXX_COMPILER_LAUNCHER "${SPLITCNN_CCACHE}")
+  endif()
+endif()
 
 # splitcnn_dev_target(target): language level, visibility, warnings, sanitizers.
 function(splitcnn_dev_target target)

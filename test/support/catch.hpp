@@ -18,6 +18,10 @@ void skip(const std::string& kind, const std::string& reason);
 /// The folder of real models and images, from SPLITCNN_TEST_DATA; empty when not set.
 std::string test_data();
 
+/// test/data and examples/data: small files that are always there.
+std::string small_data();
+std::string example_data();
+
 /// A seed for randomised tests: SPLITCNN_TEST_SEED or a fixed default; printed so that a failure can be repeated.
 unsigned long long seed();
 

@@ -1,0 +1,10 @@
+# What the library is made of. Found at the top, so that the imported targets are known in every folder.
+find_package(DNNL 2.6 REQUIRED)
+find_package(fmt 8 REQUIRED)
+find_package(nlohmann_json 3.10 REQUIRED)
+find_package(Protobuf 3.12 REQUIRED)
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+find_package(Threads REQUIRED)
+if(SPLITCNN_BUILD_TESTS)
+  find_package(Catch2 REQUIRED)
+endif()

@@ -1,0 +1,17 @@
+# Installs one linkage of the built tree, moves it (packages must be relocatable) and builds the application against it.
+cmake_minimum_required(VERSION 3.25)
+include("${CMAKE_CURRENT_LIST_DIR}/run.cmake")
+file(REMOVE_RECURSE "${WORK}")
+run("${CMAKE_COMMAND}" --install "${BUILD}" --component ${COMPONENT} --prefix "${WORK}/first")
+file(RENAME "${WORK}/first" "${WORK}/prefix")
+file(GLOB package "${WORK}/prefix/lib*/pkgconfig" "${WORK}/prefix/lib*/*/pkgconfig")
+set(ENV{PKG_CONFIG_PATH} "${package}")
+run("${CMAKE_COMMAND}" -S "${ROOT}/test/consumer/find_package" -B "${WORK}/build" -G "${GENERATOR}"
+  "-DCMAKE_CXX_COMPILER=${COMPILER}" "-DCMAKE_PREFIX_PATH=${WORK}/prefix" -DCMAKE_BUILD_TYPE=Release)
+run("${CMAKE_COMMAND}" --build "${WORK}/build")
+run_program("${WORK}/build/consumer")
+if(EXISTS "${WORK}/build/consumer_pc")
+  get_filename_component(libraries "${package}" DIRECTORY)
+  set(ENV{LD_LIBRARY_PATH} "${libraries}")
+  run_program("${WORK}/build/consumer_pc")
+endif()
