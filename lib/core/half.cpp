@@ -16,13 +16,16 @@ std::uint16_t to_half(float value) noexcept {
   if (magnitude > 0x7f800000u) {  // NaN: quiet, upper payload kept, as the hardware does
     return static_cast<std::uint16_t>(sign | 0x7e00u | (magnitude >> 13 & 0x3ffu));
   }
-  if (magnitude >= 0x477ff000u) return static_cast<std::uint16_t>(sign | 0x7c00u);  // >= 65520 rounds to infinity
-  if (magnitude < 0x38800000u) {  // below 2^-14: subnormal, in units of 2^-24
-    // Adding 2^-1 puts the unit of the result at the last bit of the float, so the addition rounds to nearest even.
+  if (magnitude >= 0x477ff000u)
+    return static_cast<std::uint16_t>(sign | 0x7c00u);  // >= 65520 rounds to infinity
+  if (magnitude < 0x38800000u) {                        // below 2^-14: subnormal, in units of 2^-24
+    // Adding 2^-1 puts the unit of the result at the last bit of the float, so the addition rounds to nearest
+    // even.
     const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
     return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(shifted) - 0x3f000000u));
   }
-  // Re-bias the exponent; half an ulp less one, plus the last kept bit, rounds to nearest even and carries into the exponent.
+  // Re-bias the exponent; half an ulp less one, plus the last kept bit, rounds to nearest even and carries
+  // into the exponent.
   const std::uint32_t rounded = magnitude - (112u << 23) + 0xfffu + (magnitude >> 13 & 1u);
   return static_cast<std::uint16_t>(sign | rounded >> 13);
 }
@@ -54,7 +57,8 @@ bool has_f16c() noexcept {
   return found;
 }
 
-__attribute__((target("avx,f16c"))) std::size_t to_half_f16c(const float* from, std::uint16_t* to, std::size_t n) noexcept {
+__attribute__((target("avx,f16c"))) std::size_t to_half_f16c(const float* from, std::uint16_t* to,
+                                                             std::size_t n) noexcept {
   std::size_t i = 0;
   for (; i + 8 <= n; i += 8) {
     const __m128i halves = _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT);
@@ -63,7 +67,8 @@ __attribute__((target("avx,f16c"))) std::size_t to_half_f16c(const float* from, 
   return i;
 }
 
-__attribute__((target("avx,f16c"))) std::size_t from_half_f16c(const std::uint16_t* from, float* to, std::size_t n) noexcept {
+__attribute__((target("avx,f16c"))) std::size_t from_half_f16c(const std::uint16_t* from, float* to,
+                                                               std::size_t n) noexcept {
   std::size_t i = 0;
   for (; i + 8 <= n; i += 8) {
     _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i))));
@@ -101,7 +106,8 @@ void from_half(const std::uint16_t* from, float* to, std::size_t n) noexcept {
 }
 
 void round_to_half(float* values, std::size_t n) noexcept {
-  for (std::size_t i = has_f16c() ? round_f16c(values, n) : 0; i < n; ++i) values[i] = from_half(to_half(values[i]));
+  for (std::size_t i = has_f16c() ? round_f16c(values, n) : 0; i < n; ++i)
+    values[i] = from_half(to_half(values[i]));
 }
 
 }  // namespace splitcnn::inline v0

@@ -107,19 +107,22 @@ nlohmann::json read_json(const std::filesystem::path& path) {
 }
 
 void write_json(const std::filesystem::path& path, const nlohmann::json& value) {
-  // Names come from model files and need not be UTF-8; a replacement character beats a file that cannot be written.
+  // Names come from model files and need not be UTF-8; a replacement character beats a file that cannot be
+  // written.
   const std::string text = value.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
   Temporary temporary{path};
   temporary.write_and_rename(text, path);
 }
 
-std::int64_t require_integer(const nlohmann::json& value, const char* key, const std::string& where, std::int64_t low,
-                             std::int64_t high) {
+std::int64_t require_integer(const nlohmann::json& value, const char* key, const std::string& where,
+                             std::int64_t low, std::int64_t high) {
   const auto number = require<nlohmann::json>(value, key, where);
   if (!number.is_number_integer()) throw Error{Errc::bad_file, where + ": '" + key + "' is not an integer"};
-  const bool too_large = number.is_number_unsigned() && number.get<std::uint64_t>() > static_cast<std::uint64_t>(INT64_MAX);
+  const bool too_large =
+      number.is_number_unsigned() && number.get<std::uint64_t>() > static_cast<std::uint64_t>(INT64_MAX);
   if (too_large || number.get<std::int64_t>() < low || number.get<std::int64_t>() > high) {
-    throw Error{Errc::bad_file, where + ": '" + key + "' is outside " + std::to_string(low) + ".." + std::to_string(high)};
+    throw Error{Errc::bad_file,
+                where + ": '" + key + "' is outside " + std::to_string(low) + ".." + std::to_string(high)};
   }
   return number.get<std::int64_t>();
 }
@@ -133,15 +136,18 @@ double require_number(const nlohmann::json& value, const char* key, const std::s
 }
 
 void check_format(const nlohmann::json& value, const char* format, int version, const std::string& where) {
-  if (!value.is_object()) throw Error{Errc::bad_file, where + ": not a JSON object; expected a " + format + " file"};
+  if (!value.is_object())
+    throw Error{Errc::bad_file, where + ": not a JSON object; expected a " + format + " file"};
   const auto found = require<std::string>(value, "format", where);
   if (found != format) {
-    throw Error{Errc::bad_file, where + ": is a '" + found.substr(0, 64) + "' file; expected '" + format + "'"};
+    throw Error{Errc::bad_file,
+                where + ": is a '" + found.substr(0, 64) + "' file; expected '" + format + "'"};
   }
   const std::int64_t n = require_integer(value, "version", where, 1, INT32_MAX);
   if (n > version) {
-    throw Error{Errc::bad_file, where + ": version " + std::to_string(n) + " of " + format + " is newer than this library (" +
-                                    std::to_string(version) + "); update the library"};
+    throw Error{Errc::bad_file, where + ": version " + std::to_string(n) + " of " + format +
+                                    " is newer than this library (" + std::to_string(version) +
+                                    "); update the library"};
   }
 }
 

@@ -20,8 +20,8 @@ struct HostStage::Impl {
   Status status;  // of the last batch
 };
 
-HostStage::HostStage(std::string name, std::vector<TensorSpec> inputs, std::vector<TensorSpec> outputs, Function function,
-                     std::string device)
+HostStage::HostStage(std::string name, std::vector<TensorSpec> inputs, std::vector<TensorSpec> outputs,
+                     Function function, std::string device)
     : impl_{std::make_unique<Impl>()} {
   if (!function) throw Error{Errc::bad_argument, "host stage '" + name + "': has no function; give it one"};
   impl_->device = device.empty() ? "host:" + name : std::move(device);

@@ -20,27 +20,40 @@ int slow_round(long double x) {
   return static_cast<int>(std::min(127.0L, std::max(-128.0L, std::floor(x + 0.5L))));
 }
 
-std::int64_t offset(const Shape& shape, bool channels_last, std::int64_t n, std::int64_t c, std::int64_t y, std::int64_t x) {
-  return channels_last ? ((n * shape[2] + y) * shape[3] + x) * shape[1] + c : ((n * shape[1] + c) * shape[2] + y) * shape[3] + x;
+std::int64_t offset(const Shape& shape, bool channels_last, std::int64_t n, std::int64_t c, std::int64_t y,
+                    std::int64_t x) {
+  return channels_last ? ((n * shape[2] + y) * shape[3] + x) * shape[1] + c
+                       : ((n * shape[1] + c) * shape[2] + y) * shape[3] + x;
 }
 
 long double slow_load(const std::byte* data, const Representation& r, std::int64_t i) {
   switch (r.dtype) {
-    case DType::f32: return reinterpret_cast<const float*>(data)[i];
-    case DType::f16: return from_half(reinterpret_cast<const std::uint16_t*>(data)[i]);
-    default: return std::ldexp(static_cast<long double>(reinterpret_cast<const std::int8_t*>(data)[i]), -r.fix_point);
+    case DType::f32:
+      return reinterpret_cast<const float*>(data)[i];
+    case DType::f16:
+      return from_half(reinterpret_cast<const std::uint16_t*>(data)[i]);
+    default:
+      return std::ldexp(static_cast<long double>(reinterpret_cast<const std::int8_t*>(data)[i]),
+                        -r.fix_point);
   }
 }
 
 void slow_store(long double value, std::byte* data, const Representation& r, std::int64_t i) {
   switch (r.dtype) {
-    case DType::f32: reinterpret_cast<float*>(data)[i] = static_cast<float>(value); break;
-    case DType::f16: reinterpret_cast<std::uint16_t*>(data)[i] = to_half(static_cast<float>(value)); break;
-    default: reinterpret_cast<std::int8_t*>(data)[i] = static_cast<std::int8_t>(slow_round(std::ldexp(value, r.fix_point)));
+    case DType::f32:
+      reinterpret_cast<float*>(data)[i] = static_cast<float>(value);
+      break;
+    case DType::f16:
+      reinterpret_cast<std::uint16_t*>(data)[i] = to_half(static_cast<float>(value));
+      break;
+    default:
+      reinterpret_cast<std::int8_t*>(data)[i] =
+          static_cast<std::int8_t>(slow_round(std::ldexp(value, r.fix_point)));
   }
 }
 
-void slow_convert(const Shape& shape, const Representation& from, const std::byte* source, const Representation& to, std::byte* out) {
+void slow_convert(const Shape& shape, const Representation& from, const std::byte* source,
+                  const Representation& to, std::byte* out) {
   if (shape.rank() != 4) {
     for (std::int64_t i = 0; i < shape.elements(); ++i) slow_store(slow_load(source, from, i), out, to, i);
     return;
@@ -63,7 +76,8 @@ std::vector<std::byte> random_bytes(const Representation& r, std::int64_t elemen
     if (r.dtype == DType::f32) {
       reinterpret_cast<float*>(bytes.data())[i] = wild ? std::bit_cast<float>(u) : plain;
     } else if (r.dtype == DType::f16) {
-      reinterpret_cast<std::uint16_t*>(bytes.data())[i] = wild ? static_cast<std::uint16_t>(u) : to_half(plain);
+      reinterpret_cast<std::uint16_t*>(bytes.data())[i] =
+          wild ? static_cast<std::uint16_t>(u) : to_half(plain);
     } else {
       bytes[static_cast<std::size_t>(i)] = static_cast<std::byte>(u);
     }
@@ -90,8 +104,9 @@ bool same(const std::vector<std::byte>& a, const std::vector<std::byte>& b, DTyp
 
 std::vector<std::int8_t> quantised(const std::vector<float>& values, int fix_point) {
   std::vector<std::int8_t> out(values.size());
-  convert(Shape{static_cast<std::int64_t>(values.size())}, {DType::f32}, reinterpret_cast<const std::byte*>(values.data()),
-          {DType::i8, fix_point}, reinterpret_cast<std::byte*>(out.data()));
+  convert(Shape{static_cast<std::int64_t>(values.size())}, {DType::f32},
+          reinterpret_cast<const std::byte*>(values.data()), {DType::i8, fix_point},
+          reinterpret_cast<std::byte*>(out.data()));
   return out;
 }
 
@@ -100,13 +115,16 @@ std::vector<std::int8_t> quantised(const std::vector<float>& values, int fix_poi
 TEST_CASE("f32 to i8 is floor(x * 2^fp + 0.5) for floats of every kind", "[convert]") {
   std::vector<float> values;
   const float inf = std::numeric_limits<float>::infinity();
-  for (const float x : {0.0f, inf, 0.49999997f, 0.5f, 8388609.0f, 8388607.5f, 4194304.5f, std::numeric_limits<float>::max(),
-                        std::numeric_limits<float>::denorm_min(), std::numeric_limits<float>::min(), std::nanf("")}) {
+  for (const float x :
+       {0.0f, inf, 0.49999997f, 0.5f, 8388609.0f, 8388607.5f, 4194304.5f, std::numeric_limits<float>::max(),
+        std::numeric_limits<float>::denorm_min(), std::numeric_limits<float>::min(), std::nanf("")}) {
     values.push_back(x);
     values.push_back(-x);
   }
-  // Every 257th bit pattern covers all exponents densely; then the neighbours of every tie and every integer in range.
-  for (std::uint64_t b = 0; b < 1ull << 32; b += 1031) values.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(b)));
+  // Every 257th bit pattern covers all exponents densely; then the neighbours of every tie and every integer
+  // in range.
+  for (std::uint64_t b = 0; b < 1ull << 32; b += 1031)
+    values.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(b)));
   for (int half = -300; half <= 300; ++half) {
     float low = static_cast<float>(half) / 2, high = low;
     for (int i = 0; i < 50; ++i) {
@@ -120,7 +138,8 @@ TEST_CASE("f32 to i8 is floor(x * 2^fp + 0.5) for floats of every kind", "[conve
     const std::vector<std::int8_t> out = quantised(values, fp);
     std::size_t wrong = 0;
     for (std::size_t i = 0; i < values.size(); ++i) {
-      const long double scaled = std::ldexp(static_cast<long double>(values[i]), std::max(-2000, std::min(2000, fp)));
+      const long double scaled =
+          std::ldexp(static_cast<long double>(values[i]), std::max(-2000, std::min(2000, fp)));
       if (out[i] != slow_round(scaled)) {
         ++wrong;
         UNSCOPED_INFO("value " << values[i] << " fp " << fp << " gives " << int{out[i]});
@@ -169,7 +188,8 @@ TEST_CASE("all types, layouts and shapes against the slow reference", "[convert]
   std::mt19937_64 random{splitcnn_test::seed()};
   const auto below = [&](int n) { return static_cast<int>(random() % static_cast<unsigned>(n)); };
   const auto representation = [&] {
-    return Representation{std::array{DType::f32, DType::f16, DType::i8}[static_cast<std::size_t>(below(3))], below(24) - 8, below(2) == 0};
+    return Representation{std::array{DType::f32, DType::f16, DType::i8}[static_cast<std::size_t>(below(3))],
+                          below(24) - 8, below(2) == 0};
   };
   for (int round = 0; round < 3000; ++round) {
     std::vector<std::int64_t> dims;
@@ -191,8 +211,8 @@ TEST_CASE("all types, layouts and shapes against the slow reference", "[convert]
     for (std::size_t i = expected.size(); i < actual.size(); ++i) REQUIRE(actual[i] == std::byte{0x5a});
     actual.resize(expected.size());
     if (!same(actual, expected, to.dtype)) {
-      FAIL("round " << round << " shape " << to_string(shape) << " " << to_string(from.dtype) << " fp " << from.fix_point << " to "
-                    << to_string(to.dtype) << " fp " << to.fix_point);
+      FAIL("round " << round << " shape " << to_string(shape) << " " << to_string(from.dtype) << " fp "
+                    << from.fix_point << " to " << to_string(to.dtype) << " fp " << to.fix_point);
     }
   }
 }

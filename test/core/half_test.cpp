@@ -18,16 +18,17 @@ namespace {
 
 std::uint32_t bits(float x) { return std::bit_cast<std::uint32_t>(x); }
 
-/// By the definition: the half whose value is nearest in long double, the even one of two; found by bisection over the
-/// positive halves, which are ordered like their bits.
+/// By the definition: the half whose value is nearest in long double, the even one of two; found by bisection
+/// over the positive halves, which are ordered like their bits.
 std::uint16_t slow_to_half(float value) {
   const auto sign = static_cast<std::uint16_t>(std::signbit(value) ? 0x8000 : 0);
   const long double x = std::fabs(static_cast<long double>(value));
-  const auto value_of = [](unsigned h) {  // the value 0x7c00 would have if it were not infinity, for rounding to it
-    const int exponent = static_cast<int>(h >> 10);
-    const long double fraction = h & 0x3ff;
-    return exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, exponent - 25);
-  };
+  const auto value_of =
+      [](unsigned h) {  // the value 0x7c00 would have if it were not infinity, for rounding to it
+        const int exponent = static_cast<int>(h >> 10);
+        const long double fraction = h & 0x3ff;
+        return exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, exponent - 25);
+      };
   if (x >= value_of(0x7c00)) return sign | 0x7c00;
   unsigned low = 0, high = 0x7c00;  // value_of(low) <= x < value_of(high)
   while (high - low > 1) {
@@ -42,7 +43,8 @@ std::uint16_t slow_to_half(float value) {
 std::vector<float> interesting_floats(unsigned long long seed) {
   std::vector<float> values;
   std::mt19937_64 random{seed};
-  for (int i = 0; i < 1'000'000; ++i) values.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(random())));
+  for (int i = 0; i < 1'000'000; ++i)
+    values.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(random())));
   // Near every half and every midpoint between two halves.
   for (unsigned h = 0; h < 0x7c00; ++h) {
     const float a = from_half(static_cast<std::uint16_t>(h));
@@ -55,7 +57,8 @@ std::vector<float> interesting_floats(unsigned long long seed) {
     }
   }
   const float inf = std::numeric_limits<float>::infinity();
-  for (const float x : {0.0f, -0.0f, inf, -inf, std::numeric_limits<float>::denorm_min(), std::numeric_limits<float>::max()}) {
+  for (const float x : {0.0f, -0.0f, inf, -inf, std::numeric_limits<float>::denorm_min(),
+                        std::numeric_limits<float>::max()}) {
     values.push_back(x);
   }
   for (const std::uint32_t nan : {0x7f800001u, 0x7fc00000u, 0xff812345u, 0xffffffffu, 0x7fbfffffu}) {
@@ -90,7 +93,8 @@ TEST_CASE("to_half rounds to the nearest, ties to even", "[half]") {
 
 TEST_CASE("array forms give what the scalar forms give", "[half]") {
   const std::vector<float> floats = interesting_floats(splitcnn_test::seed() + 1);
-  for (const std::size_t n : {std::size_t{0}, std::size_t{1}, std::size_t{7}, std::size_t{8}, std::size_t{9}, floats.size()}) {
+  for (const std::size_t n :
+       {std::size_t{0}, std::size_t{1}, std::size_t{7}, std::size_t{8}, std::size_t{9}, floats.size()}) {
     std::vector<std::uint16_t> halves(n);
     to_half(floats.data(), halves.data(), n);
     std::vector<float> rounded(floats.begin(), floats.begin() + static_cast<std::ptrdiff_t>(n));
@@ -116,9 +120,11 @@ namespace {
 
 __attribute__((target("avx,f16c"))) std::size_t differing_from_hardware(const std::vector<float>& floats) {
   std::size_t wrong = 0;
-  for (const float x : floats) wrong += to_half(x) != static_cast<std::uint16_t>(_cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT));
+  for (const float x : floats)
+    wrong += to_half(x) != static_cast<std::uint16_t>(_cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT));
   for (unsigned h = 0; h < 0x10000; ++h) {
-    wrong += bits(from_half(static_cast<std::uint16_t>(h))) != bits(_cvtsh_ss(static_cast<unsigned short>(h)));
+    wrong +=
+        bits(from_half(static_cast<std::uint16_t>(h))) != bits(_cvtsh_ss(static_cast<unsigned short>(h)));
   }
   return wrong;
 }

@@ -13,7 +13,9 @@ namespace {
 
 class Folder {
  public:
-  Folder() : path_{fs::temp_directory_path() / ("splitcnn-json-" + std::to_string(::getpid()))} { fs::create_directories(path_); }
+  Folder() : path_{fs::temp_directory_path() / ("splitcnn-json-" + std::to_string(::getpid()))} {
+    fs::create_directories(path_);
+  }
   ~Folder() { fs::remove_all(path_); }
   fs::path operator/(const char* name) const { return path_ / name; }
   std::size_t entries() const {
@@ -69,8 +71,9 @@ TEST_CASE("bad files are errors that name the file", "[json]") {
   CHECK(message.find("missing.json") != std::string::npos);
   CHECK(code_of([&] { (void)read_json(folder / "."); }) == Errc::io);
   const std::string many(100'000, '[');
-  for (const std::string& text : {std::string{}, std::string{"{"}, std::string{"{\"a\":1}x"}, std::string{"\"\\"}, many,
-                                  std::string{"[1,]"}, std::string{"\xff\xfe"}, std::string{"nan"}}) {
+  for (const std::string& text :
+       {std::string{}, std::string{"{"}, std::string{"{\"a\":1}x"}, std::string{"\"\\"}, many,
+        std::string{"[1,]"}, std::string{"\xff\xfe"}, std::string{"nan"}}) {
     put(folder / "bad.json", text);
     CHECK(code_of([&] { (void)read_json(folder / "bad.json"); }, &message) == Errc::bad_file);
     CHECK(message.find("bad.json") != std::string::npos);
@@ -86,8 +89,8 @@ TEST_CASE("bad files are errors that name the file", "[json]") {
 }
 
 TEST_CASE("required values name file and key", "[json]") {
-  const auto value = nlohmann::json::parse(R"({"n":5,"f":2.5,"s":"x","big":18446744073709551615,"huge":1e400,"neg":-3,"b":true})",
-                                           nullptr, false);
+  const auto value = nlohmann::json::parse(
+      R"({"n":5,"f":2.5,"s":"x","big":18446744073709551615,"huge":1e400,"neg":-3,"b":true})", nullptr, false);
   // 1e400 does not parse as a number of this library's files at all.
   CHECK(value.is_discarded());
   const nlohmann::json v{{"n", 5}, {"f", 2.5}, {"s", "x"}, {"big", UINT64_MAX}, {"neg", -3}, {"b", true}};
@@ -111,10 +114,11 @@ TEST_CASE("required values name file and key", "[json]") {
 TEST_CASE("the format is checked", "[json]") {
   CHECK_NOTHROW(check_format({{"format", "f"}, {"version", 2}}, "f", 2, "w"));
   CHECK_NOTHROW(check_format({{"format", "f"}, {"version", 1}}, "f", 2, "w"));
-  for (const nlohmann::json& bad : {nlohmann::json{{"format", "f"}, {"version", 3}}, nlohmann::json{{"format", "g"}, {"version", 1}},
-                                    nlohmann::json{{"format", "f"}}, nlohmann::json{{"version", 1}}, nlohmann::json(1),
-                                    nlohmann::json{{"format", 1}, {"version", 1}}, nlohmann::json{{"format", "f"}, {"version", 0}},
-                                    nlohmann::json{{"format", "f"}, {"version", "1"}}}) {
+  for (const nlohmann::json& bad :
+       {nlohmann::json{{"format", "f"}, {"version", 3}}, nlohmann::json{{"format", "g"}, {"version", 1}},
+        nlohmann::json{{"format", "f"}}, nlohmann::json{{"version", 1}}, nlohmann::json(1),
+        nlohmann::json{{"format", 1}, {"version", 1}}, nlohmann::json{{"format", "f"}, {"version", 0}},
+        nlohmann::json{{"format", "f"}, {"version", "1"}}}) {
     CHECK(code_of([&] { check_format(bad, "f", 2, "w"); }) == Errc::bad_file);
   }
 }

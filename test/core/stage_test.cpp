@@ -40,19 +40,27 @@ TEST_CASE("a host stage calls the function once per frame with that frame's tens
   }
   const Ticket ticket = stage.submit({3, inputs, outputs});
   CHECK(stage.wait(ticket, soon()).ok());
-  for (int f = 0; f < 3; ++f) CHECK(*reinterpret_cast<float*>(outputs[static_cast<std::size_t>(f)].data) == 3 * (f + 1));
+  for (int f = 0; f < 3; ++f)
+    CHECK(*reinterpret_cast<float*>(outputs[static_cast<std::size_t>(f)].data) == 3 * (f + 1));
   CHECK(stage.wait({ticket.id + 1}, soon()).code == Errc::bad_argument);
 }
 
 TEST_CASE("whatever a host stage's function throws fails that batch and no other", "[stage]") {
   int call = 0;
-  HostStage stage{"moody", {}, {}, [&](auto, auto) {
+  HostStage stage{"moody",
+                  {},
+                  {},
+                  [&](auto, auto) {
                     switch (call++) {
-                      case 0: throw Error{Errc::device_failed, "pulled the plug"};
-                      case 1: throw 42;
-                      default: break;
+                      case 0:
+                        throw Error{Errc::device_failed, "pulled the plug"};
+                      case 1:
+                        throw 42;
+                      default:
+                        break;
                     }
-                  }, "cpu"};
+                  },
+                  "cpu"};
   CHECK(stage.device() == "cpu");
   const auto run = [&] { return stage.wait(stage.submit({1, {}, {}}), soon()); };
   const Status first = run();
