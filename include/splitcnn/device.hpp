@@ -6,7 +6,8 @@
 ///
 /// "dpu:0" alone is the board's DPU where VART is here, else the software DPU; "gpu:0" is the GPU where one
 /// answers, else the CPU in FP16-storage mode, said loudly. Append "=software" or "=cudnn" to insist: then what is not
-/// there throws no_device with the reason.
+/// there throws no_device with the reason. Other back ends to insist on: "dpu:0=scalar" (reference kernels, slow),
+/// "gpu:0=cpu-f16", "cpu=cpu-f16". "dpu" and "gpu" are short for number 0; upper and lower case are the same.
 #include <memory>
 #include <span>
 #include <string>
@@ -29,7 +30,8 @@ struct DeviceInfo {
 /// Opened devices. Move-only; stages opened from it stay valid after it is gone.
 class SPLITCNN_API Devices {
  public:
-  /// Comma-separated "name[=backend][/threads]", for example "dpu:0=software,gpu:0,cpu/2". Throws bad_argument, no_device.
+  /// Comma-separated "name[=backend][/threads]", for example "dpu:0=software,gpu:0,cpu/2"; one thread each where
+  /// no number is given. Throws bad_argument, no_device, not_built, naming the position in the list.
   static Devices open(std::string_view spec);
   Devices(Devices&&) noexcept;
   Devices& operator=(Devices&&) noexcept;
