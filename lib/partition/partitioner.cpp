@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "graph/dpu_limits.hpp"
 #include "plan/segment_io.hpp"
 
 namespace splitcnn::inline v0 {
@@ -29,14 +30,23 @@ Segment segment_of_units(std::span<const Unit> units, std::string device, int fi
           .last_unit = last};
 }
 
-/// A DPU segment that ends at an illegal cut and starts at the input certainly holds a node the DPU cannot
-/// run. One that starts later may not hold it; there the stage's own check at load decides.
-void require_legal(std::span<const Cut> cuts, const Segment& s) {
+/// Throws unless a DPU can run the segment. The head up to a legal cut is known to be fine; elsewhere every
+/// node is asked.
+void require_legal(const Graph& graph, std::span<const Cut> cuts, const Segment& s) {
   const Cut& end = cuts[static_cast<std::size_t>(s.last_unit)];
-  if (device_kind(s.device) != DeviceKind::dpu || end.legal || s.first_unit > 0) return;
-  throw Error{Errc::unsupported,
-              fmt::format("cut {} after '{}': not possible on {}: {}; choose an earlier cut", end.k,
-                          end.after, s.device, end.reason)};
+  if (device_kind(s.device) != DeviceKind::dpu || end.legal) return;
+  if (s.first_unit == 0) {
+    throw Error{Errc::unsupported,
+                fmt::format("cut {} after '{}': not possible on {}: {}; choose an earlier cut", end.k,
+                            end.after, s.device, end.reason)};
+  }
+  for (NodeId n = s.first; n < s.last; ++n) {
+    const DpuLimits limits = dpu_limits(graph, n);
+    if (limits.legal) continue;
+    throw Error{Errc::unsupported,
+                fmt::format("units {} to {}: not possible on {}: {}; give them to another device",
+                            s.first_unit, s.last_unit, s.device, limits.reason)};
+  }
 }
 
 Plan make_plan(const Graph& graph, const std::optional<QuantizedGraph>& quant, std::vector<Route> routes,
@@ -61,7 +71,7 @@ Plan Partitioner::split_at(int k, std::string_view head, std::string_view tail) 
   if (k < last) route.segments.push_back(segment_of_units(units_, std::string{tail}, k, last));
   if (route.segments.size() == 2 && head == tail)
     route.segments = {segment_of_units(units_, std::string{head}, 0, last)};
-  for (const Segment& s : route.segments) require_legal(cuts_, s);
+  for (const Segment& s : route.segments) require_legal(graph_, cuts_, s);
   const std::string why = k == 0 ? fmt::format("Everything on {}, as asked.", tail)
                           : k == last
                               ? fmt::format("Everything on {}, as asked.", head)
@@ -93,7 +103,7 @@ Plan Partitioner::switched(std::span<const std::string> device_per_unit) const {
     while (last < units_.size() && device_per_unit[last] == device_per_unit[first]) ++last;
     route.segments.push_back(
         segment_of_units(units_, device_per_unit[first], static_cast<int>(first), static_cast<int>(last)));
-    require_legal(cuts_, route.segments.back());
+    require_legal(graph_, cuts_, route.segments.back());
   }
   return make_plan(graph_, quant_, {std::move(route)}, {}, "Devices chosen unit by unit, as asked.");
 }
