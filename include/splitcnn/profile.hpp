@@ -24,8 +24,8 @@ struct DeviceProfile {
   std::string backend;             ///< DeviceInfo::backend at the time
   int threads = 1;
   std::size_t batch = 1;           ///< frames the device runs at once
-  std::vector<double> prefix_ms;   ///< per cut k = 0..K; NaN where the device cannot run that prefix
-  std::vector<double> suffix_ms;
+  std::vector<double> prefix_ms{}; ///< per cut k = 0..K; NaN where the device cannot run that prefix
+  std::vector<double> suffix_ms{};
   double fixed_ms = 0;             ///< cost of one more segment: submit, conversions of an empty segment
 };
 

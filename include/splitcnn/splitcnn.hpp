@@ -2,6 +2,7 @@
 /// Everything. Programs that care about compile time include the one header they need.
 #include "splitcnn/cpu_stage.hpp"
 #include "splitcnn/device.hpp"
+#include "splitcnn/device_model.hpp"
 #include "splitcnn/dpu_stage.hpp"
 #include "splitcnn/error.hpp"
 #include "splitcnn/gpu_stage.hpp"
