@@ -112,7 +112,7 @@ struct LoadOptions {
   std::int64_t batch = 1;                        ///< value for a dynamic batch dimension
   std::size_t max_file_bytes = 1ull << 31;       ///< model file plus external data
   std::size_t max_nodes = 100'000;
-  std::int64_t max_tensor_elements = 1ll << 30;  ///< per tensor; also bounds what constant folding may create
+  std::int64_t max_tensor_elements = 1ll << 28;  ///< per tensor; also bounds what constant folding may create in all
 };
 
 struct ZooOptions {
@@ -135,7 +135,8 @@ class SPLITCNN_API Graph {
   static Graph zoo(std::string_view name, const ZooOptions& options = {});
   [[nodiscard]] static std::vector<std::string> zoo_names();
 
-  /// Writes ONNX (opset 13, IR 7) that other runtimes accept. Throws io.
+  /// Writes ONNX that other runtimes accept: opset 13, IR 7; newer where an operator needs it (HardSwish 14, dilated
+  /// average pool 19). Throws io.
   void save(const std::filesystem::path& path) const;
   /// The nodes [first, last) as a graph of their own: inputs are the tensors that enter the range, outputs those that
   /// leave it (or are outputs of the whole). Throws bad_argument on an empty or outside range.

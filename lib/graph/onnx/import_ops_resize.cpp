@@ -118,13 +118,20 @@ void emit_request(NodeContext& c, Request r) {
   for (std::size_t d = 0; d < x.rank(); ++d) exact = exact && static_cast<float>(x[d]) * r.scales[d] == static_cast<float>(r.out[d]);
   if (r.coordinates == "half_pixel_symmetric" && exact) r.coordinates = "half_pixel";
 
-  const auto coordinates = known_coordinates(r);
+  // keep_aspect_ratio_policy can state sizes and scales that do not follow from each other; such a resize could not be saved.
+  bool by_scale = true, by_size = true;
+  for (std::size_t d = 0; d < x.rank(); ++d) {
+    const auto in = static_cast<float>(x[d]), out = static_cast<float>(r.out[d]);
+    by_scale = by_scale && std::floor(in * r.scales[d]) == out;
+    by_size = by_size && out / in == r.scales[d];
+  }
+  const auto coordinates = by_scale || by_size ? known_coordinates(r) : std::nullopt;
   Node node{.op = Op::resize, .scales = r.scales};
   if (coordinates) node.coordinates = *coordinates;
   if (r.mode == "linear") {
     if (!coordinates || !image) {
       c.unsupported(fmt::format("linear resize of {} to {} with coordinates '{}'; only height and width of an image with half_pixel, pytorch_half_pixel, "
-                                "align_corners or asymmetric are supported", to_string(x), to_string(r.out), r.coordinates));
+                                "align_corners or asymmetric and plain sizes or scales are supported", to_string(x), to_string(r.out), r.coordinates));
     }
     if (c.flag("antialias", false) && *std::min_element(r.scales.begin(), r.scales.end()) < 1) {
       c.unsupported("antialias = 1; export the model without it");
