@@ -5,9 +5,16 @@
 ///     CameraFrame frame{.format = PixelFormat::nv12, .width = 640, .height = 480, .planes = {y, uv}, .strides = {640, 640}};
 ///     transform(frame, t, input.view());       // int8, f16 or f32, channels last
 ///
-/// Per channel c: value = (pixel - mean[c]) * scale[c], with pixel in 0..255. An int8 destination gets
-/// R(value * 2^fix_point), R = floor(x + 0.5) saturated to [-128, 127] (DPU_ROUND, docs/arithmetic.md). The resampled pixel is rounded
-/// half up to 8 bits before the table lookup, in every path, so the int8, f16 and f32 results describe the same image.
+/// Exactly this happens, in this order:
+///   1. Each source pixel becomes 8-bit RGB. YUV (BT.601, limited range) in integers, >> rounding towards minus infinity and
+///      clip to 0..255, the chroma of pixel (x, y) being the sample that covers it (no interpolation):
+///        c = 298 * (Y - 16) + 128;  d = U - 128;  e = V - 128
+///        R = clip((c + 409 * e) >> 8);  G = clip((c - 100 * d - 208 * e) >> 8);  B = clip((c + 516 * d) >> 8)
+///      One-channel networks get luma: gray as it is, (77 * R + 150 * G + 29 * B + 128) >> 8, or clip(c >> 8) of YUV.
+///   2. The pixels are resampled in exact rational arithmetic, and the result is rounded half up to 8 bits, once.
+///   3. Per channel c: value = (pixel - mean[c]) * scale[c], in float, by a table of 256 entries. An int8 destination gets
+///      R(value * 2^fix_point), R = floor(x + 0.5) saturated to [-128, 127] (DPU_ROUND, docs/arithmetic.md).
+/// So the int8, f16 and f32 results describe the same image.
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -20,17 +27,21 @@ enum class PixelFormat : std::uint8_t { rgb, bgr, gray, yuyv, nv12 };
 enum class Resize : std::uint8_t {
   none,         ///< the frame has exactly the network's size; anything else is a mismatch
   stretch,      ///< both sides to the network's size, aspect ratio lost
-  center_crop,  ///< short side to `short_side`, then the middle (the usual ImageNet evaluation)
-  letterbox,    ///< whole frame inside, aspect ratio kept, borders of `border`
+  /// Short side to `short_side`, long side to floor(long * short_side / short), then the middle (the usual ImageNet
+  /// evaluation): the crop begins at floor((side - network's side) / 2). A mismatch where that is smaller than the network's input.
+  center_crop,
+  /// Whole frame inside, aspect ratio kept (the shorter side rounded half up, at least 1), in the middle (rounded down), borders of
+  /// `border`.
+  letterbox,
 };
 enum class Sampling : std::uint8_t {
   bilinear,  ///< half-pixel centres, edges clamped, no antialiasing
-  area,      ///< mean over the source area of each pixel; for shrinking (bilinear when growing)
+  area,      ///< mean over the source area of each pixel, along each side that shrinks; bilinear along one that grows
 };
 enum class ColorOrder : std::uint8_t { rgb, bgr };  ///< order the network wants; one-channel networks get luma (BT.601)
 
 /// A borrowed frame as cameras give it. Packed formats use planes[0]; nv12 has luma in planes[0] and interleaved chroma in
-/// planes[1]. Strides are bytes per row and may exceed the row. YUV is BT.601, limited range.
+/// planes[1] (one row for two of luma, rounded up). Strides are bytes per row and may exceed the row.
 struct CameraFrame {
   PixelFormat format = PixelFormat::rgb;
   int width = 0, height = 0;
@@ -60,8 +71,8 @@ class SPLITCNN_API FrameConverter {
   FrameConverter& operator=(FrameConverter&&) noexcept;
   ~FrameConverter();
 
-  /// Converts one frame into `destination` (input.bytes() bytes). A frame of another size than the last one rebuilds the
-  /// resampling tables (allocates); otherwise no allocation. Returns mismatch or bad_argument for frames that cannot be
+  /// Converts one frame into `destination` (input.bytes() bytes). A frame of another size or format than the last one rebuilds
+  /// the resampling tables (allocates); otherwise no allocation. Returns mismatch or bad_argument for frames that cannot be
   /// used (null plane, stride shorter than a row, odd nv12/yuyv width, size 0 or above 16384).
   [[nodiscard]] Status operator()(const CameraFrame& frame, std::byte* destination);
 

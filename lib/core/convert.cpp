@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/dispatch.hpp"
 #include "core/half.hpp"
 
 namespace splitcnn::inline v0 {
@@ -46,33 +47,12 @@ inline __attribute__((always_inline)) void dequantise_body(const std::int8_t* fr
   for (std::size_t i = 0; i < n; ++i) to[i] = static_cast<float>(from[i]) * a * b;
 }
 
-#if defined(__x86_64__)
-__attribute__((target("avx2"))) void quantise_avx2(const float* from, std::int8_t* to, std::size_t n, float a,
-                                                   float b) noexcept {
-  quantise_body(from, to, n, a, b);
-}
-__attribute__((target("avx2"))) void dequantise_avx2(const std::int8_t* from, float* to, std::size_t n,
-                                                     float a, float b) noexcept {
-  dequantise_body(from, to, n, a, b);
-}
-bool has_avx2() noexcept {
-  static const bool found = __builtin_cpu_supports("avx2");
-  return found;
-}
-#else
-bool has_avx2() noexcept { return false; }
-constexpr auto quantise_avx2 = quantise_body;
-constexpr auto dequantise_avx2 = dequantise_body;
-#endif
-
 void quantise(const float* from, std::int8_t* to, std::size_t n, const PowerOfTwo& scale) noexcept {
-  if (has_avx2()) return quantise_avx2(from, to, n, scale.first, scale.second);
-  quantise_body(from, to, n, scale.first, scale.second);
+  run_best<quantise_body>(from, to, n, scale.first, scale.second);
 }
 
 void dequantise(const std::int8_t* from, float* to, std::size_t n, const PowerOfTwo& scale) noexcept {
-  if (has_avx2()) return dequantise_avx2(from, to, n, scale.first, scale.second);
-  dequantise_body(from, to, n, scale.first, scale.second);
+  run_best<dequantise_body>(from, to, n, scale.first, scale.second);
 }
 
 /// Elements [0, n) in a row, no change of order.
