@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 #include <fstream>
 
 #include "core/input_transform_json.hpp"
@@ -65,35 +64,10 @@ namespace {
 
 bool is_dpu(const std::string& device) { return device.starts_with("dpu"); }
 
-/// "DPU,gpu=cudnn" as "dpu:0", "gpu:0=cudnn": device 0 of a kind may be called by the kind.
-std::vector<std::string> device_specs(std::string_view text) {
-  std::vector<std::string> specs;
-  std::string rest{text};
-  std::erase(rest, ' ');
-  while (!rest.empty()) {
-    const std::string spec = rest.substr(0, rest.find(','));
-    rest.erase(0, spec.size() + 1);
-    const std::size_t end = std::min(spec.find_first_of("=/"), spec.size());
-    std::string name = spec.substr(0, end);
-    std::transform(name.begin(), name.end(), name.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    if (name == "dpu" || name == "gpu") name += ":0";
-    specs.push_back(name + spec.substr(end));
-  }
-  if (specs.empty())
-    throw Error{Errc::bad_argument, "open: no device given; name some, for example \"dpu:0,gpu:0\""};
-  return specs;
-}
-
-std::string device_name(const std::string& spec) { return spec.substr(0, spec.find_first_of("=/")); }
-
-Devices open_devices(const std::vector<std::string>& specs, bool with_cpu) {
-  std::string all;
-  for (const std::string& spec : specs) {
-    all += (all.empty() ? "" : ",") + spec;
-    with_cpu &= device_name(spec) != "cpu";
-  }
-  return Devices::open(with_cpu ? all + ",cpu" : all);
+std::vector<std::string> names_of(const Devices& devices) {
+  std::vector<std::string> names;
+  for (const DeviceInfo& d : devices.list()) names.push_back(d.name);
+  return names;
 }
 
 /// Raw float32 frames, inputs in turn; at most as many as calibration uses.
@@ -177,21 +151,19 @@ Plan search_plan(const Partitioner& parts, const Devices& devices, const std::ve
 }  // namespace
 
 Pipeline open(const std::string& model, std::string_view devices, const OpenOptions& options) {
-  const std::vector<std::string> specs = device_specs(devices);
-  std::vector<std::string> names;
-  for (const std::string& spec : specs) names.push_back(device_name(spec));
-  const bool dpu = std::any_of(names.begin(), names.end(), is_dpu),
-             search = names.size() > 1 && options.cut < 0;
+  Devices opened = Devices::open(devices);
+  const std::vector<std::string> names = names_of(opened);
+  const bool dpu = std::any_of(names.begin(), names.end(), is_dpu);
+  // a device alone may need the CPU for what it cannot run, or behind the cut
+  const bool alone = names.size() == 1 && names[0] != "cpu";
+  if (alone) opened = Devices::open(std::string{devices} + ",cpu");
+  const std::string tail = names.size() > 1 ? names[1] : "cpu";
 
   const Graph graph = load_model(model);
   const Sidecar sidecar = is_zoo(model) ? Sidecar{} : Sidecar::load(Sidecar::path_for(model));
   const Partitioner parts = dpu ? Partitioner{calibration_of(model, graph, options)} : Partitioner{graph};
-
-  // one device alone may need the CPU for what it cannot run, or behind the cut
-  const std::string tail = names.size() > 1 ? names[1] : "cpu";
-  Devices opened = open_devices(specs, names.size() == 1);
-  Plan plan = search             ? search_plan(parts, opened, names, options.objective)
-              : options.cut >= 0 ? parts.split_at(options.cut, names[0], tail)
+  Plan plan = options.cut >= 0   ? parts.split_at(options.cut, names[0], tail)
+              : names.size() > 1 ? search_plan(parts, opened, names, options.objective)
                                  : parts.all_on(names[0], tail);
   plan.input_transform = sidecar.input_transform;
   plan.labels = sidecar.labels;
