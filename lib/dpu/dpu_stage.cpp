@@ -1,0 +1,113 @@
+#include "splitcnn/dpu_stage.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <exception>
+#include <optional>
+
+#include "dpu/soft/executor.hpp"
+#include "plan/segment_io.hpp"
+
+namespace splitcnn::inline v0 {
+
+namespace {
+
+/// One tensor at the edge and the executor's buffer behind it.
+struct Port {
+  std::size_t buffer = 0;  ///< index of the executor's input or output
+  Shape logical;
+  Representation outside, inside;
+};
+
+const QuantizedGraph& calibrated(const Plan& plan) {
+  if (!plan.quant()) {
+    throw Error{Errc::not_calibrated, fmt::format("graph '{}': a DPU segment needs calibration; run `splitcnn calibrate MODEL --frames DIR` or make "
+                                                  "the plan from a QuantizedGraph", plan.graph().name())};
+  }
+  return *plan.quant();
+}
+
+}  // namespace
+
+struct DpuStage::Impl {
+  std::string name, device;
+  DpuExecutor executor;
+  std::vector<TensorSpec> input_specs, output_specs;
+  std::vector<Port> inputs, outputs;
+  Status status;
+  std::uint64_t next_ticket = 1;
+
+  Impl(const Plan& plan, const Segment& segment, const DpuStageOptions& options)
+      : device{segment.device},
+        executor{calibrated(plan), segment.first, segment.last,
+                 {.scalar = options.backend == DpuBackend::scalar, .threads = std::max(options.threads, 1)}} {
+    const SegmentIo io = segment_io(plan, segment);
+    const auto nodes = plan.graph().nodes();
+    name = fmt::format("{}[{}..{}]", device, nodes[segment.first].name, nodes[segment.last - 1].name);
+    for (const EdgeTensor& e : io.inputs) {
+      inputs.push_back(port(plan.graph(), e, executor.input_ids(), [&](std::size_t i) { return executor.input_fix_point(i); }));
+      input_specs.push_back(e.spec);
+    }
+    for (const EdgeTensor& e : io.outputs) {
+      outputs.push_back(port(plan.graph(), e, executor.output_ids(), [&](std::size_t i) { return executor.output_fix_point(i); }));
+      output_specs.push_back(e.spec);
+    }
+  }
+
+  template <class FixPoint>
+  static Port port(const Graph& graph, const EdgeTensor& edge, std::span<const TensorId> ids, const FixPoint& fix_point) {
+    const auto i = static_cast<std::size_t>(std::find(ids.begin(), ids.end(), edge.id) - ids.begin());
+    if (i == ids.size()) throw Error{Errc::mismatch, fmt::format("tensor '{}' is not at the edge of the segment", edge.spec.name)};
+    return {i, graph.tensor(edge.id).shape, edge.representation, {.dtype = DType::i8, .fix_point = fix_point(i), .channels_last = true}};
+  }
+
+  void run_frame(std::span<const TensorView> in, std::span<const TensorView> out) {
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      const Port& p = inputs[i];
+      convert(p.logical, p.outside, in[i].data, p.inside, reinterpret_cast<std::byte*>(executor.input(p.buffer).data()));
+    }
+    executor.run();
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      const Port& p = outputs[i];
+      convert(p.logical, p.inside, reinterpret_cast<const std::byte*>(executor.output(p.buffer).data()), p.outside, out[i].data);
+    }
+  }
+};
+
+DpuStage::DpuStage(const Plan& plan, const Segment& segment, const DpuStageOptions& options)
+    : impl_{std::make_unique<Impl>(plan, segment, options)} {}
+DpuStage::~DpuStage() = default;
+
+const std::string& DpuStage::name() const noexcept { return impl_->name; }
+const std::string& DpuStage::device() const noexcept { return impl_->device; }
+std::span<const TensorSpec> DpuStage::inputs() const noexcept { return impl_->input_specs; }
+std::span<const TensorSpec> DpuStage::outputs() const noexcept { return impl_->output_specs; }
+
+void DpuStage::prepare() {
+  // Pages, caches, OpenMP threads. Any bytes will do.
+  for (std::size_t i = 0; i < impl_->executor.input_ids().size(); ++i) {
+    const auto in = impl_->executor.input(i);
+    std::fill(in.begin(), in.end(), std::int8_t{0});
+  }
+  impl_->executor.run();
+}
+
+Ticket DpuStage::submit(const Batch& batch) {
+  Impl& m = *impl_;
+  const std::size_t ins = m.inputs.size(), outs = m.outputs.size();
+  m.status = {};
+  if (batch.inputs.size() != batch.frames * ins || batch.outputs.size() != batch.frames * outs) {
+    m.status = {Errc::mismatch, fmt::format("{}: {} frames need {} inputs and {} outputs each", m.name, batch.frames, ins, outs)};
+  } else {
+    for (std::size_t f = 0; f < batch.frames; ++f) m.run_frame(batch.inputs.subspan(f * ins, ins), batch.outputs.subspan(f * outs, outs));
+  }
+  return {m.next_ticket++};
+}
+
+Status DpuStage::wait(Ticket ticket, Clock::time_point) {
+  if (ticket.id + 1 != impl_->next_ticket) return {Errc::bad_argument, impl_->name + ": this ticket was not the last one submitted"};
+  return impl_->status;
+}
+
+}  // namespace splitcnn::inline v0

@@ -1,0 +1,130 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <tuple>
+
+#include "core/json_file.hpp"
+#include "quant/fix_point.hpp"
+#include "splitcnn/quantizer.hpp"
+
+namespace splitcnn::inline v0 {
+
+namespace {
+
+constexpr const char* format_name = "splitcnn-calibration";
+constexpr int format_version = 1;
+
+auto key(const WeightQuant& w) { return std::tuple{w.node, w.folded_through}; }
+
+bool in_range(int fix_point) { return std::abs(fix_point) <= fix_point_limit; }
+
+int read_fix_point(const nlohmann::json& value, const char* name, const std::string& where) {
+  const auto fp = require<std::int64_t>(value, name, where);
+  if (fp < -fix_point_limit || fp > fix_point_limit) {
+    throw Error{Errc::bad_file, fmt::format("{}: '{}' is {}; a fix point is -{} to {}", where, name, fp, fix_point_limit, fix_point_limit)};
+  }
+  return static_cast<int>(fp);
+}
+
+NodeId read_node(const nlohmann::json& value, const char* name, const Graph& graph, const std::string& where) {
+  const auto wanted = require<std::string>(value, name, where);
+  const auto nodes = graph.nodes();
+  const auto found = std::find_if(nodes.begin(), nodes.end(), [&](const Node& n) { return n.name == wanted; });
+  if (found == nodes.end()) throw Error{Errc::bad_file, fmt::format("{}: '{}' names the node '{}' which the graph does not have", where, name, wanted)};
+  return static_cast<NodeId>(found - nodes.begin());
+}
+
+std::vector<int> read_tensors(const nlohmann::json& part, const Graph& graph, const std::string& where) {
+  const auto object = require<nlohmann::json>(part, "fix_points", where);
+  if (!object.is_object()) throw Error{Errc::bad_file, where + ": 'fix_points' must be an object of tensor names"};
+  std::vector<int> fix_points(graph.tensors().size(), 0);
+  for (TensorId t = 0; t < fix_points.size(); ++t) {
+    const GraphTensor& tensor = graph.tensor(t);
+    if (!tensor.constant) fix_points[t] = read_fix_point(object, tensor.name.c_str(), where + ": fix_points");
+  }
+  return fix_points;
+}
+
+}  // namespace
+
+QuantizedGraph::QuantizedGraph(Graph graph, std::vector<int> fix_points, std::vector<WeightQuant> weights, bool synthetic)
+    : graph_{std::move(graph)}, fix_points_{std::move(fix_points)}, weights_{std::move(weights)}, synthetic_{synthetic} {
+  if (fix_points_.size() != graph_.tensors().size()) {
+    throw Error{Errc::bad_argument, fmt::format("QuantizedGraph: {} fix points for the {} tensors of '{}'; give one for each", fix_points_.size(),
+                                                graph_.tensors().size(), graph_.name())};
+  }
+  const bool sorted = std::is_sorted(weights_.begin(), weights_.end(), [](const auto& a, const auto& b) { return key(a) < key(b); });
+  if (!sorted) throw Error{Errc::bad_argument, "QuantizedGraph: weights are not sorted by (node, folded_through); sort them"};
+  for (std::size_t t = 0; t < fix_points_.size(); ++t) {
+    if (!in_range(fix_points_[t])) {
+      throw Error{Errc::bad_argument, fmt::format("QuantizedGraph: fix point {} of '{}' is outside [-{}, {}]", fix_points_[t],
+                                                  graph_.tensors()[t].name, fix_point_limit, fix_point_limit)};
+    }
+  }
+  for (const WeightQuant& w : weights_) {
+    if (w.node >= graph_.nodes().size() || w.folded_through >= graph_.nodes().size() || !in_range(w.weight_fix_point) || !in_range(w.bias_fix_point)) {
+      throw Error{Errc::bad_argument, fmt::format("QuantizedGraph: the weights entry (node {}, through {}) does not fit '{}'", w.node,
+                                                  w.folded_through, graph_.name())};
+    }
+  }
+}
+
+const WeightQuant& QuantizedGraph::weight(NodeId node, NodeId folded_through) const {
+  const auto at = std::lower_bound(weights_.begin(), weights_.end(), std::tuple{node, folded_through},
+                                   [](const WeightQuant& w, const auto& k) { return key(w) < k; });
+  if (at == weights_.end() || key(*at) != std::tuple{node, folded_through}) {
+    const auto nodes = graph_.nodes();
+    throw Error{Errc::mismatch, fmt::format("node '{}' folded up to '{}': the calibration has no weights for it; calibrate again",
+                                            node < nodes.size() ? nodes[node].name : "?",
+                                            folded_through < nodes.size() ? nodes[folded_through].name : "?")};
+  }
+  return *at;
+}
+
+void QuantizedGraph::save(const std::filesystem::path& json) const {
+  nlohmann::json fix_points = nlohmann::json::object();
+  for (TensorId t = 0; t < fix_points_.size(); ++t) {
+    if (!graph_.tensor(t).constant) fix_points[graph_.tensor(t).name] = fix_points_[t];
+  }
+  nlohmann::json weights = nlohmann::json::array();
+  for (const WeightQuant& w : weights_) {
+    weights.push_back({{"node", graph_.nodes()[w.node].name},
+                       {"folded_through", graph_.nodes()[w.folded_through].name},
+                       {"weight_fix_point", w.weight_fix_point},
+                       {"bias_fix_point", w.bias_fix_point}});
+  }
+  nlohmann::json file = nlohmann::json::object();
+  std::error_code ignored;
+  if (std::filesystem::exists(json, ignored)) file = read_json(json);
+  if (!file.is_object()) throw Error{Errc::bad_file, json.string() + ": is not a JSON object; give another file name"};
+  file["calibration"] = {{"format", format_name}, {"version", format_version}, {"graph", graph_.name()},
+                         {"graph_hash", graph_.hash()}, {"synthetic", synthetic_}, {"fix_points", std::move(fix_points)},
+                         {"weights", std::move(weights)}};
+  write_json(json, file);
+}
+
+QuantizedGraph QuantizedGraph::load(const Graph& graph, const std::filesystem::path& json) {
+  const nlohmann::json file = read_json(json);
+  const auto part = require<nlohmann::json>(file, "calibration", json.string());
+  const std::string where = json.string() + ": calibration";
+  check_format(part, format_name, format_version, where);
+  const auto hash = require<std::string>(part, "graph_hash", where);
+  if (hash != graph.hash()) {
+    throw Error{Errc::mismatch, fmt::format("{}: was made for graph {} and this is {} ('{}'); calibrate this model", where, hash, graph.hash(), graph.name())};
+  }
+  std::vector<int> fix_points = read_tensors(part, graph, where);
+  std::vector<WeightQuant> weights;
+  const auto list = require<nlohmann::json>(part, "weights", where);
+  if (!list.is_array()) throw Error{Errc::bad_file, where + ": 'weights' must be a list"};
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const std::string at = fmt::format("{}: weights[{}]", where, i);
+    weights.push_back({read_node(list[i], "node", graph, at), read_node(list[i], "folded_through", graph, at),
+                       read_fix_point(list[i], "weight_fix_point", at), read_fix_point(list[i], "bias_fix_point", at)});
+  }
+  std::sort(weights.begin(), weights.end(), [](const auto& a, const auto& b) { return key(a) < key(b); });
+  return {graph, std::move(fix_points), std::move(weights), require<bool>(part, "synthetic", where)};
+}
+
+}  // namespace splitcnn::inline v0

@@ -1,0 +1,139 @@
+// Every fast kernel against the scalar one, byte for byte, over random and extreme cases.
+#include <map>
+
+#include "dpu/random_specs.hpp"
+#include "dpu/soft/onednn_kernels.hpp"
+#include "dpu/soft/scalar_kernels.hpp"
+#include "dpu/soft/self_test.hpp"
+#include "support/catch.hpp"
+
+#include <dnnl.hpp>
+
+using namespace splitcnn;
+using namespace splitcnn::soft;
+using splitcnn_test::RandomSpecs;
+using Bytes = std::vector<std::int8_t>;
+
+namespace {
+
+std::size_t difference(const Bytes& a, const Bytes& b) {
+  std::size_t n = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) n += a[i] != b[i];
+  return n;
+}
+
+Bytes run(OneDnnConv& conv, const Bytes& in, std::size_t out) {
+  Bytes result(out, 77);
+  std::vector<std::byte> scratch(conv.scratch_bytes() + 64);
+  conv.run(in.data(), result.data(), scratch.data() + (64 - reinterpret_cast<std::uintptr_t>(scratch.data()) % 64) % 64);
+  return result;
+}
+
+std::string describe(const ConvSpec& s) {
+  std::ostringstream o;
+  const Window& w = s.window;
+  o << "in " << s.in.n << 'x' << s.in.h << 'x' << s.in.w << 'x' << s.in.c << " out " << s.out.c << " kernel " << w.kernel_h << 'x' << w.kernel_w
+    << " stride " << w.stride_h << ',' << w.stride_w << " dilation " << w.dilation_h << " pad " << w.pad_top << ',' << w.pad_left << ','
+    << w.pad_bottom << ',' << w.pad_right << " groups " << s.groups << " shift_cut " << s.shift_cut() << " shift_bias " << s.shift_bias()
+    << " nonlinear " << static_cast<int>(s.nonlinear) << " u8 " << s.source_non_negative;
+  return o.str();
+}
+
+struct Tally {
+  std::map<std::string, int> forms;
+  int cases = 0, failures = 0;
+};
+
+void check_conv(RandomSpecs& random, Tally& tally) {
+  const ConvSpec spec = random.conv();
+  const Bytes in = random.bytes(spec.in.elements(), spec.source_non_negative);
+  Bytes expected(static_cast<std::size_t>(spec.out.elements()));
+  scalar_conv(spec, in.data(), expected.data());
+
+  const auto verify = [&](const Bytes& got, const std::string& form, const std::string& implementation = {}) {
+    ++tally.forms[form];
+    if (const std::size_t wrong = difference(got, expected)) {
+      ++tally.failures;
+      UNSCOPED_INFO(form << ' ' << implementation << ": " << wrong << " of " << expected.size() << " bytes differ: " << describe(spec));
+    }
+  };
+  const Trust& trust = onednn_trust();
+  std::vector<ConvForm> forms{plan_conv(spec, trust)};
+  if (largest_sum(spec) < 1 << 24 && random.chance(25)) {  // forms the plan would not choose must be right as well
+    if (trust.f32[spec.depthwise()]) forms.push_back(ConvForm::f32);
+    if ((spec.source_non_negative ? trust.u8_sums : trust.s8_sums)[spec.depthwise()]) forms.push_back(ConvForm::sums);
+  }
+  for (const ConvForm form : forms) {
+    if (form == ConvForm::plain) continue;
+    try {
+      OneDnnConv conv{spec, form};
+      verify(run(conv, in, expected.size()), to_string(form), conv.implementation());
+    } catch (const dnnl::error&) {
+      ++tally.forms["no implementation"];
+    }
+  }
+  Bytes plain(expected.size(), 77);
+  PlainConv{spec}.run(in.data(), plain.data());
+  verify(plain, "plain");
+  ++tally.cases;
+}
+
+void check_others(RandomSpecs& random, Tally& tally) {
+  const auto verify = [&](const Bytes& got, const Bytes& expected, const char* form) {
+    ++tally.forms[form];
+    ++tally.cases;
+    if (const std::size_t wrong = difference(got, expected)) {
+      ++tally.failures;
+      UNSCOPED_INFO(form << ": " << wrong << " of " << expected.size() << " bytes differ");
+    }
+  };
+  const PoolSpec pool = random.pool();
+  const Bytes image = random.bytes(pool.in.elements(), false);
+  Bytes expected(static_cast<std::size_t>(pool.out.elements())), got(expected.size(), 77);
+  scalar_pool(pool, image.data(), expected.data());
+  plain_pool(pool, image.data(), got.data());
+  verify(got, expected, pool.average ? "average pool" : "max pool");
+
+  const BinarySpec binary = random.binary();
+  const Bytes a = random.bytes(binary.elements(), false), b = random.bytes(binary.elements(), false);
+  expected.assign(a.size(), 0), got.assign(a.size(), 77);
+  scalar_add(binary, a.data(), b.data(), expected.data());
+  plain_add(binary, a.data(), b.data(), got.data());
+  verify(got, expected, "add");
+  scalar_mul(binary, a.data(), b.data(), expected.data());
+  plain_mul(binary, a.data(), b.data(), got.data());
+  verify(got, expected, "mul");
+
+  const MoveSpec move = random.move(300);
+  const Bytes source = random.bytes(300, false);
+  expected.assign(static_cast<std::size_t>(move.elements), 0), got.assign(expected.size(), 77);
+  scalar_move(move, source.data(), expected.data());
+  plain_move(move, source.data(), got.data());
+  verify(got, expected, "move");
+}
+
+void sweep(int convolutions, int others) {
+  const auto seed = splitcnn_test::seed();
+  RandomSpecs random{seed};
+  Tally tally;
+  for (int i = 0; i < convolutions && tally.failures < 20; ++i) check_conv(random, tally);
+  for (int i = 0; i < others && tally.failures < 20; ++i) check_others(random, tally);
+  std::printf("%s\n%d cases:", onednn_trust().report.c_str(), tally.cases);
+  for (const auto& [form, count] : tally.forms) std::printf(" %s %d", form.c_str(), count);
+  std::printf("\n");
+  CHECK(tally.failures == 0);
+}
+
+}  // namespace
+
+TEST_CASE("fast kernels give the scalar kernels' bytes", "[dpu]") { sweep(400, 400); }
+TEST_CASE("fast kernels give the scalar kernels' bytes, long sweep", "[dpu][long]") { sweep(12000, 4000); }
+
+TEST_CASE("oneDNN is trusted for what it was measured to do exactly", "[dpu]") {
+  const Trust& trust = onednn_trust();
+  INFO(trust.report);
+  CHECK(trust.u8_direct[0]);
+  CHECK(trust.u8_direct[1]);
+  CHECK(trust.f32[0]);
+  CHECK(trust.f32[1]);
+}
