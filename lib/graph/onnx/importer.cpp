@@ -94,7 +94,9 @@ std::string Importer::label(int node) const {
 }
 
 void Importer::report_node(int node, Errc code, const std::string& text) {
-  report(code, fmt::format("{}: {}", label(node), without_prefix(text, graph_.node(node).name())));
+  std::string what = without_prefix(text, graph_.node(node).name());
+  if (what.find(';') == std::string::npos) what += "; export the model again";
+  report(code, fmt::format("{}: {}", label(node), what));
   break_outputs(node);
 }
 
