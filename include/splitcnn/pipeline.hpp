@@ -19,6 +19,12 @@
 /// A frame in flight is a token; there are `depth` of them, and a Result keeps its token until it is destroyed. That bounds
 /// everything: no queue between stages can fill up, and none can dead-lock. Every pushed frame comes out exactly once:
 /// delivered, failed (both as a Result, in order per source) or dropped (counted).
+///
+/// A batch that misses its deadline fails at once, but its stage may still write to its buffers: those tokens stay out of use
+/// until the stage reports the batch complete, or the pipeline is gone. A stage that hangs can so take up every token; push
+/// then follows its overflow policy, and frames that already wait for that stage fail after a deadline of their own.
+/// A stage that reports device_failed is lost: every later frame through it fails at once, and a plan with several routes sends
+/// new frames along those that still work.
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -98,10 +104,8 @@ class SPLITCNN_API Result {
 
  private:
   friend class Pipeline;
-  friend struct PipelineCore;
-  struct Lease;
-  explicit Result(std::unique_ptr<Lease> lease) noexcept;
-  std::unique_ptr<Lease> lease_;
+  explicit Result(struct PipelineFrame* frame) noexcept;
+  struct PipelineFrame* frame_;  // the token itself, so that a Result costs no allocation; it keeps the buffers alive
 };
 
 /// An input buffer to fill in place (zero-copy capture). Destroying it without push gives the token back.
@@ -110,22 +114,22 @@ class SPLITCNN_API Slot {
   Slot(Slot&&) noexcept;
   Slot& operator=(Slot&&) noexcept;
   ~Slot();
-  /// Input i of the pipeline, to be written by the caller.
+  /// Input i of the pipeline, to be written by the caller; an empty view when there is no such input.
   [[nodiscard]] TensorView input(std::size_t i = 0) noexcept;
 
  private:
   friend class Source;
-  friend struct PipelineCore;
-  struct State;
-  explicit Slot(std::unique_ptr<State> state) noexcept;
-  std::unique_ptr<State> state_;
+  friend class Pipeline;
+  explicit Slot(struct PipelineFrame* frame) noexcept;
+  struct PipelineFrame* frame_;
 };
 
 /// A producer of frames with its own order, ids, drop policy and counters. A cheap handle; copies name the same source. Safe
 /// from any thread. May outlive the pipeline (push then says closed).
 class SPLITCNN_API Source {
  public:
-  /// Copies the inputs (one span per pipeline input, exact size). A wrong size throws mismatch; nothing else throws.
+  /// Copies the inputs (one span per pipeline input, exact size). A wrong size throws mismatch, and so does a plan whose routes
+  /// take their input in different types (it wants camera frames or slots); nothing else throws.
   Push push(std::span<const std::span<const std::byte>> inputs, const FrameInfo& info = {});
   Push push(std::span<const float> input, const FrameInfo& info = {});  ///< pipelines with one f32 input
   /// Converts with the plan's input transform, on the calling thread, straight into the head's input. Throws bad_argument for a
@@ -134,6 +138,7 @@ class SPLITCNN_API Source {
 
   /// A token to fill in place, by this source's overflow policy; nullopt when dropped or closed.
   [[nodiscard]] std::optional<Slot> acquire();
+  /// Throws bad_argument for a slot that was moved from or belongs to another pipeline.
   Push push(Slot slot, const FrameInfo& info = {});
 
   /// No more frames from this source; the others go on.
@@ -142,10 +147,8 @@ class SPLITCNN_API Source {
 
  private:
   friend class Pipeline;
-  friend struct PipelineCore;
-  struct State;
-  explicit Source(std::shared_ptr<State> state) noexcept;
-  std::shared_ptr<State> state_;
+  explicit Source(std::shared_ptr<struct PipelineSource> state) noexcept;
+  std::shared_ptr<struct PipelineSource> state_;
 };
 
 struct StageStats {
@@ -171,15 +174,16 @@ struct PipelineStats {
 };
 
 /// Move-only. push, pop, close, stats, source: from any thread. The destructor closes, gives up what is in flight, joins;
-/// it never throws.
+/// it never throws. It waits for batches that a stage has begun, each until its deadline at most.
 class SPLITCNN_API Pipeline {
  public:
   /// Loads every segment on its device. `after` runs behind the plan's last segment, for example a HostStage that decodes
-  /// boxes. Throws what loading throws; mismatch names both neighbours.
+  /// boxes; its inputs are found by name, else by position in the plan's outputs, and its outputs are the pipeline's. Throws
+  /// what loading and Stage::prepare() throw, bad_argument for options that make no sense; mismatch names both neighbours.
   Pipeline(const Plan& plan, Devices devices, const PipelineOptions& options = {},
            std::vector<std::unique_ptr<Stage>> after = {});
   /// A chain of the caller's own stages. Inputs of a stage are found by name among what came before, else by position in
-  /// the outputs of the stage right before it.
+  /// the outputs of the stage right before it. The nearest name wins; a stage nobody reads from is a mismatch.
   explicit Pipeline(std::vector<std::unique_ptr<Stage>> stages, const PipelineOptions& options = {});
   Pipeline(Pipeline&&) noexcept;
   Pipeline& operator=(Pipeline&&) noexcept;
@@ -210,7 +214,8 @@ class SPLITCNN_API Pipeline {
   [[nodiscard]] Result infer(std::span<const float> input);
   [[nodiscard]] Result infer(const CameraFrame& frame);
 
-  /// Runs `frames` frames of zeros through every stage, so that the first real frame is as fast as the rest. Not counted.
+  /// Runs `frames` frames of zeros through every stage of every route, so that the first real frame is as fast as the rest. Not
+  /// counted. Waits for tokens like a blocking push. Throws closed, or the first failure that a stage reported.
   void warm_up(std::size_t frames = 0);  ///< 0 = depth
 
   /// No more frames. What is in flight is finished and can be popped.

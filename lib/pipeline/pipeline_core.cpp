@@ -1,0 +1,240 @@
+#include "pipeline/pipeline_core.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace splitcnn::inline v0 {
+namespace {
+
+constexpr std::size_t max_depth = 1'000'000;
+
+std::size_t choose_depth(const Stages& stages, std::size_t wanted) {
+  if (wanted > max_depth) {
+    throw Error{Errc::bad_argument, "PipelineOptions::depth: " + std::to_string(wanted) +
+                                        " frames in flight; at most " + std::to_string(max_depth) +
+                                        " are supported"};
+  }
+  if (wanted > 0) return wanted;
+  std::size_t batch = 1;
+  for (const auto& stage : stages) batch = std::max(batch, stage->preferred_batch());
+  return std::min(2 * batch + stages.size(), max_depth);
+}
+
+void check_options(const PipelineOptions& options) {
+  if (!(options.batch_timeout.count() >= 0)) {
+    throw Error{Errc::bad_argument, "PipelineOptions::batch_timeout: negative; 0 sends every batch as it is"};
+  }
+  if (!(options.stage_deadline.count() > 0)) {
+    throw Error{Errc::bad_argument,
+                "PipelineOptions::stage_deadline: not positive; give the time a batch may take"};
+  }
+}
+
+}  // namespace
+
+Clock::duration to_clock(Millis duration) noexcept {
+  constexpr Millis longest = std::chrono::hours{24 * 365 * 10};
+  return std::chrono::duration_cast<Clock::duration>(std::clamp(duration, Millis{0}, longest));
+}
+
+PipelineCore::PipelineCore(Stages stages, Wiring wired, const PipelineOptions& options,
+                           std::optional<Plan> for_plan)
+    : plan{std::move(for_plan)},
+      wiring{std::move(wired)},
+      depth{choose_depth(stages, options.depth)},
+      batch_timeout_{to_clock(options.batch_timeout)},
+      stage_deadline_{to_clock(options.stage_deadline)},
+      nodes_(stages.size()),
+      worker_of_(stages.size()),
+      route_credit_(wiring.routes.size()) {
+  check_options(options);
+  for (std::size_t s = 0; s < stages.size(); ++s) {
+    StageNode& node = nodes_[s];
+    node.stage = std::move(stages[s]);
+    node.name = node.stage->name();
+    node.device = node.stage->device();
+    node.n_inputs = node.stage->inputs().size();
+    node.n_outputs = node.stage->outputs().size();
+    if (node.stage->preferred_batch() == 0 || node.stage->max_in_flight() == 0) {
+      throw Error{Errc::bad_argument,
+                  "stage '" + node.name + "': preferred_batch() and max_in_flight() must be at least 1"};
+    }
+    // A batch larger than depth could never fill.
+    node.batch = std::min(node.stage->preferred_batch(), depth);
+    node.ring.resize(std::min(node.stage->max_in_flight(), depth));
+    for (BatchInFlight& batch : node.ring) batch.frames.resize(node.batch);
+    node.inputs.resize(node.batch * node.n_inputs);
+    node.outputs.resize(node.batch * node.n_outputs);
+  }
+  for (const WiredRoute& route : wiring.routes) {
+    for (std::size_t k = 0; k < route.steps.size(); ++k) {
+      StageNode& node = nodes_[route.steps[k].stage];
+      node.position = std::max(node.position, k);
+    }
+  }
+  make_frames();
+}
+
+PipelineCore::~PipelineCore() = default;
+
+void PipelineCore::start() {
+  default_source = add_source({.name = "default"});
+  infer_source = add_source({.name = "infer"});
+
+  std::vector<std::vector<std::size_t>> groups;  // stages that share a device share a thread
+  for (std::size_t s = 0; s < nodes_.size(); ++s) {
+    const auto shares = [&](const std::vector<std::size_t>& g) {
+      return !nodes_[s].device.empty() && nodes_[g.front()].device == nodes_[s].device;
+    };
+    const auto group = std::find_if(groups.begin(), groups.end(), shares);
+    if (group == groups.end()) {
+      groups.push_back({s});
+    } else {
+      group->push_back(s);
+    }
+  }
+  workers_ = std::vector<Worker>(groups.size());
+  for (std::size_t w = 0; w < groups.size(); ++w) {
+    Worker& worker = workers_[w];
+    worker.device = nodes_[groups[w].front()].device;
+    for (const std::size_t s : groups[w]) {
+      worker.stages.push_back(&nodes_[s]);
+      worker_of_[s] = &worker;
+    }
+    // Downstream first: what is nearly done frees its token soonest.
+    std::stable_sort(worker.stages.begin(), worker.stages.end(),
+                     [](const StageNode* a, const StageNode* b) { return a->position > b->position; });
+  }
+  for (Worker& worker : workers_) worker.thread = std::thread{[this, &worker] { run(worker); }};
+
+  std::unique_lock lock{mutex_};
+  for (Worker& worker : workers_) {
+    prepared_.wait(lock, [&] { return worker.prepared; });
+    if (worker.prepare_error) throw Error{*worker.prepare_error};
+  }
+}
+
+void PipelineCore::shutdown() noexcept {
+  {
+    const std::lock_guard lock{mutex_};
+    closed_ = stopping_ = true;
+    cancel_waiters(nullptr);
+    popped_.notify_all();
+    wake_all();
+  }
+  for (Worker& worker : workers_) {
+    if (worker.thread.joinable()) worker.thread.join();
+  }
+  bool filling = false;
+  {
+    const std::lock_guard lock{mutex_};
+    abandon_frames();
+    filling = std::any_of(frames_.begin(), frames_.end(),
+                          [](const auto& f) { return f.state == FrameState::filling; });
+  }
+  // A push or a Slot may be writing to memory a stage offered; then the stages stay as long as the buffers.
+  if (filling) return;
+  for (StageNode& node : nodes_) node.stage.reset();
+}
+
+std::shared_ptr<PipelineSource> PipelineCore::add_source(const SourceOptions& options) {
+  auto source = std::make_shared<PipelineSource>();
+  source->core = weak_from_this();
+  source->overflow = options.overflow;
+  source->converters.resize(wiring.routes.size());
+  source->claim.source = source.get();
+  source->claim.is_claim = true;
+  const std::lock_guard lock{mutex_};
+  if (closed_)
+    throw Error{Errc::closed,
+                "source '" + options.name + "': the pipeline is closed; add sources before close()"};
+  source->name = options.name.empty() ? "source " + std::to_string(sources_.size()) : options.name;
+  sources_.push_back(source);
+  return source;
+}
+
+void PipelineCore::warm_up(std::size_t frames) {
+  PrivateWaiter waiter;
+  bool closed = false;
+  const std::size_t each = frames == 0 ? depth : frames;
+  for (std::size_t n = 0; n < each * wiring.routes.size() && !closed; ++n) {
+    const Granted granted = acquire(*infer_source, Overflow::block);
+    if (!granted.frame) {
+      closed = true;
+      break;
+    }
+    PipelineFrame& frame = *granted.frame;
+    {
+      const std::lock_guard lock{mutex_};
+      unchoose_route(frame);  // warm-up goes along every route and leaves the turns of the real frames alone
+      frame.route = n / each;
+    }
+    for (std::size_t i = 0; i < wiring.routes[frame.route].inputs.size(); ++i) {
+      const TensorView& view = input(frame, i);
+      std::memset(view.data, 0, view.bytes());
+    }
+    const std::lock_guard lock{mutex_};
+    closed = closed_;
+    if (closed) {
+      recycle(frame);
+      break;
+    }
+    frame.delivery = Delivery::warm_up;
+    frame.waiter = &waiter;
+    ++waiter.outstanding;
+    enqueue(frame, Clock::now());
+  }
+  std::unique_lock lock{mutex_};
+  waiter.changed.wait(lock, [&] { return waiter.outstanding == 0; });
+  if (closed) throw Error{Errc::closed, "warm_up: the pipeline is closed; build a new one"};
+  if (!waiter.failure.ok()) throw Error{waiter.failure.code, "warm_up: " + waiter.failure.message};
+}
+
+PipelineStats PipelineCore::stats() const {
+  PipelineStats stats;
+  std::vector<std::vector<float>> runs;
+  std::vector<float> latencies;
+  {
+    const std::lock_guard lock{mutex_};
+    const Clock::time_point now = Clock::now();
+    for (std::size_t s = 0; s < nodes_.size(); ++s) {
+      const StageNode& node = nodes_[s];
+      const Worker& worker = *worker_of_[s];
+      const Clock::duration idle =
+          worker.idle_time + (worker.idle ? now - worker.idle_since : Clock::duration{});
+      stats.stages.push_back({.name = node.name,
+                              .device = node.device,
+                              .frames = node.frames,
+                              .batches = node.batches,
+                              .failed = node.failed,
+                              .busy_ms = to_ms(node.busy),
+                              .wait_ms = to_ms(idle)});
+      runs.push_back(node.run_ms.values());
+    }
+    for (const auto& source : sources_) {
+      if (source == infer_source && source->next_id == 0) continue;
+      stats.sources.push_back({.name = source->name,
+                               .pushed = source->next_id,
+                               .delivered = source->delivered,
+                               .failed = source->failed,
+                               .dropped = source->dropped});
+    }
+    stats.depth = depth;
+    stats.in_flight = taken_ - reserved_;
+    if (results_.size() > 1) {
+      stats.interval_ms =
+          to_ms(results_.newest() - results_.oldest()) / static_cast<double>(results_.size() - 1);
+    }
+    latencies = latency_ms_.values();
+  }
+  for (std::size_t s = 0; s < runs.size(); ++s) {
+    stats.stages[s].run_ms_p50 = percentile(runs[s], 0.50);
+    stats.stages[s].run_ms_p99 = percentile(std::move(runs[s]), 0.99);
+  }
+  stats.latency_ms_p50 = percentile(latencies, 0.50);
+  stats.latency_ms_p99 = percentile(std::move(latencies), 0.99);
+  return stats;
+}
+
+}  // namespace splitcnn::inline v0
