@@ -88,7 +88,10 @@ std::vector<Cut> cuts(const Graph& graph, Granularity granularity) {
   head.judge(start);
   result.push_back(std::move(start));
   for (const Unit& unit : units(graph, granularity)) {
-    Cut cut{.k = static_cast<int>(result.size()), .node = unit.last, .after = unit.name, .tensors = live.at(unit.last)};
+    Cut cut{.k = static_cast<int>(result.size()),
+            .node = unit.last,
+            .after = unit.name,
+            .tensors = live.at(unit.last)};
     head.judge(cut);
     result.push_back(std::move(cut));
   }

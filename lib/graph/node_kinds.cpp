@@ -15,8 +15,10 @@ bool is_activation(Op op) noexcept {
     case Op::hard_sigmoid:
     case Op::hard_swish:
     case Op::sigmoid:
-    case Op::tanh: return true;
-    default: return false;
+    case Op::tanh:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -24,6 +26,22 @@ bool has_weights(const Graph& graph, const Node& node) {
   if (node.op == Op::conv) return true;
   if (node.op != Op::gemm && node.op != Op::matmul) return false;
   return graph.tensor(node.inputs[0]).constant || graph.tensor(node.inputs[1]).constant;
+}
+
+bool is_identity(const Graph& graph, const Node& node) {
+  switch (node.op) {
+    case Op::identity:
+      return true;
+    case Op::slice:
+      if (std::any_of(node.steps.begin(), node.steps.end(), [](std::int64_t step) { return step != 1; }))
+        return false;
+      [[fallthrough]];
+    case Op::pad:
+    case Op::reshape:
+      return graph.tensor(node.inputs[0]).shape == graph.tensor(node.outputs[0]).shape;
+    default:
+      return false;
+  }
 }
 
 bool is_depthwise(const Graph& graph, const Node& node) {
@@ -40,8 +58,10 @@ bool is_channel_affine(const Graph& graph, const Node& node) {
     case Op::add:
     case Op::sub:
     case Op::mul:
-    case Op::div: break;
-    default: return false;
+    case Op::div:
+      break;
+    default:
+      return false;
   }
   std::vector<double> scale, shift;
   return channel_affine(graph, node, scale, shift);
@@ -55,7 +75,8 @@ bool is_output(const Graph& graph, TensorId tensor) {
 bool feeds(const Graph& graph, NodeId writer, NodeId first, NodeId last) {
   for (const TensorId t : graph.nodes()[writer].outputs) {
     const auto readers = graph.consumers(t);
-    if (readers.empty() || readers.front() < first || readers.back() >= last || is_output(graph, t)) return false;
+    if (readers.empty() || readers.front() < first || readers.back() >= last || is_output(graph, t))
+      return false;
   }
   return true;
 }

@@ -8,6 +8,8 @@ namespace splitcnn::inline v0 {
 bool is_activation(Op op) noexcept;
 /// Convolution, or dense layer with constant weights.
 bool has_weights(const Graph& graph, const Node& node);
+/// Passes its input on: identity, and pads, slices and reshapes that change nothing (exporters write them).
+bool is_identity(const Graph& graph, const Node& node);
 /// One filter (or more) per input channel.
 bool is_depthwise(const Graph& graph, const Node& node);
 /// 1x1 convolution over all channels, stride 1.

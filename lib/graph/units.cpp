@@ -1,5 +1,5 @@
-/// Dividing a graph into units. Blocks are found from the structure alone: a tensor with several readers forks, the first
-/// node that every path from there passes joins, and what lies between is one block.
+/// Dividing a graph into units. Blocks are found from the structure alone: a tensor with several readers
+/// forks, the first node that every path from there passes joins, and what lies between is one block.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,9 +13,9 @@ namespace splitcnn::inline v0 {
 
 namespace {
 
-// Between fork and join of residual, fire, inception and similar blocks lie at most 7 convolutions in a row. What is longer
-// (the outer skips of a U-Net, the scales of a detector) is a network in itself: it is divided like any other part, and the cuts
-// inside carry several tensors.
+// Between fork and join of residual, fire, inception and similar blocks lie at most 7 convolutions in a row.
+// What is longer (the outer skips of a U-Net, the scales of a detector) is a network in itself: it is divided
+// like any other part, and the cuts inside carry several tensors.
 constexpr int max_block_depth = 8;
 constexpr NodeId max_block_nodes = 256;
 
@@ -30,12 +30,13 @@ struct Piece {
   bool block = false;
 };
 
-// ---- blocks ----------------------------------------------------------------------------------------------------------------
+// ---- blocks
 
 /// The first node that every path from here to the end passes; nodes().size() when only the end is.
 class PostDominators {
  public:
-  explicit PostDominators(const Graph& graph) : graph_{graph}, end_{static_cast<NodeId>(graph.nodes().size())}, up_(end_ + 1, end_) {
+  explicit PostDominators(const Graph& graph)
+      : graph_{graph}, end_{static_cast<NodeId>(graph.nodes().size())}, up_(end_ + 1, end_) {
     std::vector<char> is_output(graph.tensors().size(), 0);
     for (const TensorId t : graph.outputs()) is_output[t] = 1;
     for (NodeId n = end_; n-- > 0;) {
@@ -80,7 +81,8 @@ class PostDominators {
   std::vector<NodeId> up_;
 };
 
-/// Most convolutions on a path from the fork (a tensor, or the node `first` itself) to the last node of the region.
+/// Most convolutions on a path from the fork (a tensor, or the node `first` itself) to the last node of the
+/// region.
 int depth(const Graph& graph, const Region& region, const TensorId* fork) {
   std::vector<int> convs(region.last - region.first, -1);
   if (!fork) convs[0] = 0;
@@ -89,7 +91,8 @@ int depth(const Graph& graph, const Region& region, const TensorId* fork) {
     for (const TensorId t : graph.nodes()[n].inputs) {
       const auto writer = graph.producer(t);
       if (fork && t == *fork) here = std::max(here, 0);
-      if (writer && *writer >= region.first && *writer < n) here = std::max(here, convs[*writer - region.first]);
+      if (writer && *writer >= region.first && *writer < n)
+        here = std::max(here, convs[*writer - region.first]);
     }
     if (here >= 0 && has_weights(graph, graph.nodes()[n])) ++here;
   }
@@ -99,8 +102,11 @@ int depth(const Graph& graph, const Region& region, const TensorId* fork) {
 bool is_elementwise(const Graph& graph, const Region& region) {
   for (NodeId n = region.first; n < region.last; ++n) {
     const Node& node = graph.nodes()[n];
-    const bool fits = is_activation(node.op) || node.op == Op::mul || node.op == Op::add || node.op == Op::div || node.op == Op::identity;
-    if (!fits || graph.tensor(node.outputs[0]).shape != graph.tensor(graph.nodes()[region.last - 1].outputs[0]).shape) return false;
+    const bool fits = is_activation(node.op) || node.op == Op::mul || node.op == Op::add ||
+                      node.op == Op::div || is_identity(graph, node);
+    if (!fits ||
+        graph.tensor(node.outputs[0]).shape != graph.tensor(graph.nodes()[region.last - 1].outputs[0]).shape)
+      return false;
   }
   return true;
 }
@@ -116,7 +122,8 @@ std::vector<Region> find_blocks(const Graph& graph) {
   };
   for (TensorId t = 0; t < graph.tensors().size(); ++t) {
     const auto readers = graph.consumers(t);
-    if (readers.size() > 1 && !graph.tensor(t).constant) consider(readers.front(), joins.join_of_readers(t), &t);
+    if (readers.size() > 1 && !graph.tensor(t).constant)
+      consider(readers.front(), joins.join_of_readers(t), &t);
   }
   for (NodeId n = 0; n < joins.end(); ++n) {
     if (graph.nodes()[n].outputs.size() > 1) consider(n, joins.join_of(n), nullptr);
@@ -134,7 +141,7 @@ std::vector<Region> find_blocks(const Graph& graph) {
   return merged;
 }
 
-// ---- pieces ----------------------------------------------------------------------------------------------------------------
+// ---- pieces
 
 /// Walks the nodes once and keeps together what belongs together.
 class Divider {
@@ -168,11 +175,12 @@ class Divider {
     for (; end < graph_.nodes().size(); ++end) {
       const Node& node = graph_.nodes()[end];
       if (const Region* region = block_at(end)) {
-        return region->elementwise && feeds(graph_, end - 1, region->first, region->last) ? region->last : end;
+        return region->elementwise && feeds(graph_, end - 1, region->first, region->last) ? region->last
+                                                                                          : end;
       }
       if (!feeds(graph_, end - 1, end, end + 1)) return end;
       if (is_activation(node.op)) return end + 1;
-      if (node.op != Op::identity && !is_channel_affine(graph_, node)) return end;
+      if (!is_identity(graph_, node) && !is_channel_affine(graph_, node)) return end;
     }
     return end;
   }
@@ -182,8 +190,9 @@ class Divider {
   std::size_t next_ = 0;
 };
 
-/// Expand - depthwise - linear projection is a block even where no skip closes it. `at` is the expansion or, where the block
-/// does not expand, the depthwise convolution; the answer is how many pieces the block has, 0 when it is none.
+/// Expand - depthwise - linear projection is a block even where no skip closes it. `at` is the expansion or,
+/// where the block does not expand, the depthwise convolution; the answer is how many pieces the block has, 0
+/// when it is none.
 std::size_t inverted_residual(const Graph& graph, const std::vector<Piece>& pieces, std::size_t at) {
   const auto follows = [&](std::size_t i) {
     return i < pieces.size() && feeds(graph, pieces[i - 1].last - 1, pieces[i].first, pieces[i].last);
@@ -223,7 +232,7 @@ std::vector<Piece> block_pieces(const Graph& graph) {
 std::vector<Piece> with_identities_attached(const Graph& graph, const std::vector<Piece>& pieces) {
   std::vector<Piece> attached;
   for (const Piece& piece : pieces) {
-    const bool identity = piece.last - piece.first == 1 && graph.nodes()[piece.first].op == Op::identity;
+    const bool identity = piece.last - piece.first == 1 && is_identity(graph, graph.nodes()[piece.first]);
     if (identity && !attached.empty()) {
       attached.back().last = piece.last;
     } else {
@@ -267,20 +276,24 @@ std::vector<Piece> guessed_modules(const Graph& graph) {
 
 std::vector<Piece> divide(const Graph& graph, Granularity granularity) {
   switch (granularity) {
-    case Granularity::block: return with_identities_attached(graph, block_pieces(graph));
-    case Granularity::fused: return Divider{graph, {}}.divide();
-    case Granularity::op: return single_nodes(graph);
-    case Granularity::paper: break;
+    case Granularity::block:
+      return with_identities_attached(graph, block_pieces(graph));
+    case Granularity::fused:
+      return Divider{graph, {}}.divide();
+    case Granularity::op:
+      return single_nodes(graph);
+    case Granularity::paper:
+      break;
   }
   const auto nodes = graph.nodes();
   const bool known = std::none_of(nodes.begin(), nodes.end(), [](const Node& n) { return n.module.empty(); });
   return known ? modules(graph) : guessed_modules(graph);
 }
 
-// ---- names -----------------------------------------------------------------------------------------------------------------
+// ---- names
 
-/// What the names of the nodes have in common, up to a '.' or '/': "layer1.0" of "layer1.0.conv1" and "layer1.0.relu". Empty when
-/// that is nothing, or does not tell the piece from its neighbours.
+/// What the names of the nodes have in common, up to a '.' or '/': "layer1.0" of "layer1.0.conv1" and
+/// "layer1.0.relu". Empty when that is nothing, or does not tell the piece from its neighbours.
 std::string common_name(const Graph& graph, const Piece& piece) {
   const auto nodes = graph.nodes();
   std::string_view prefix = nodes[piece.first].name;
@@ -295,7 +308,8 @@ std::string common_name(const Graph& graph, const Piece& piece) {
   if (piece.first > 0 && nodes[piece.first - 1].name.starts_with(prefix)) return {};
   if (piece.last < nodes.size() && nodes[piece.last].name.starts_with(prefix)) return {};
   const std::size_t begin = prefix.find_first_not_of("./");
-  return begin == std::string_view::npos ? std::string{} : std::string{prefix.substr(begin, separator - begin)};
+  return begin == std::string_view::npos ? std::string{}
+                                         : std::string{prefix.substr(begin, separator - begin)};
 }
 
 /// The torchvision module, where the piece is exactly one.
@@ -309,7 +323,8 @@ bool is_module(const Graph& graph, const Piece& piece) {
   return std::all_of(inside.begin(), inside.end(), [&](const Node& n) { return n.module == module; });
 }
 
-std::string piece_name(const Graph& graph, const Piece& piece) {
+std::string piece_name(const Graph& graph, Piece piece) {
+  while (piece.last - piece.first > 1 && is_identity(graph, graph.nodes()[piece.last - 1])) --piece.last;
   const Node& first = graph.nodes()[piece.first];
   if (is_module(graph, piece)) return first.module;
   if (!piece.block) return first.name;

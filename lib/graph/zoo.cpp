@@ -18,8 +18,8 @@ struct Entry {
 constexpr std::array<Entry, 11> networks{{
     {"lenet5", zoo_lenet5, 16},
     {"alexnet", zoo_alexnet, 63},
-    {"googlenet", zoo_googlenet, 15},
-    {"squeezenet1_1", zoo_squeezenet1_1, 17},
+    {"googlenet", zoo_googlenet, 31},
+    {"squeezenet1_1", zoo_squeezenet1_1, 25},
     {"mobilenet_v1", zoo_mobilenet_v1, 1},
     {"mobilenet_v2", zoo_mobilenet_v2, 1},
     {"vgg16", zoo_vgg16, 32},
@@ -43,16 +43,19 @@ Graph Graph::zoo(std::string_view name, const ZooOptions& options) {
   for (const Entry& entry : networks) {
     if (entry.name != name) continue;
     if (options.input_size != 0 && (options.input_size < entry.min_size || options.input_size > max_size)) {
-      throw Error{Errc::bad_argument, fmt::format("zoo {}: input_size {} does not work; use 0 for the usual size, or {} to {}", name,
-                                                  options.input_size, entry.min_size, max_size)};
+      throw Error{Errc::bad_argument,
+                  fmt::format("zoo {}: input_size {} does not work; use 0 for the usual size, or {} to {}",
+                              name, options.input_size, entry.min_size, max_size)};
     }
     if (options.classes < 0 || options.classes > max_classes) {
-      throw Error{Errc::bad_argument, fmt::format("zoo {}: {} classes do not work; use 0 for the usual number, or 1 to {}", name,
-                                                  options.classes, max_classes)};
+      throw Error{Errc::bad_argument,
+                  fmt::format("zoo {}: {} classes do not work; use 0 for the usual number, or 1 to {}", name,
+                              options.classes, max_classes)};
     }
     return entry.build(options);
   }
-  throw Error{Errc::bad_argument, fmt::format("zoo: no network is called '{}'; use one of {}", name, fmt::join(zoo_names(), ", "))};
+  throw Error{Errc::bad_argument, fmt::format("zoo: no network is called '{}'; use one of {}", name,
+                                              fmt::join(zoo_names(), ", "))};
 }
 
 }  // namespace splitcnn::inline v0

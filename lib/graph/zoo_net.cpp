@@ -19,8 +19,9 @@ std::uint64_t hash_name(std::uint64_t seed, std::string_view name) {
   return h ^ (h >> 29);
 }
 
-// The sum of the four bytes of a hashed counter: bell-shaped like trained weights, without a library's logarithm, which
-// differs between machines. Integers up to the last line, so vectorised and scalar code agree.
+// The sum of the four bytes of a hashed counter: bell-shaped like trained weights, without a library's
+// logarithm, which differs between machines. Integers up to the last line, so vectorised and scalar code
+// agree.
 #if defined(__x86_64__)
 __attribute__((target_clones("avx512f", "avx2", "sse4.1", "default")))
 #endif
@@ -37,7 +38,8 @@ void fill(float* out, std::size_t count, std::uint32_t key, std::uint32_t offset
 
 }  // namespace
 
-std::vector<float> zoo_noise(std::uint64_t seed, std::string_view name, std::size_t count, double center, double deviation) {
+std::vector<float> zoo_noise(std::uint64_t seed, std::string_view name, std::size_t count, double center,
+                             double deviation) {
   const std::uint64_t key = hash_name(seed, name);
   const double byte_sum_deviation = std::sqrt(4 * (256.0 * 256.0 - 1) / 12);
   std::vector<float> values(count);
@@ -50,7 +52,9 @@ std::vector<float> zoo_noise(std::uint64_t seed, std::string_view name, std::siz
 }
 
 ZooNet::ZooNet(std::string_view name, const ZooOptions& options, const ZooDefaults& defaults)
-    : builder_{std::string{name}}, seed_{options.seed}, classes_{options.classes ? options.classes : defaults.classes} {
+    : builder_{std::string{name}},
+      seed_{options.seed},
+      classes_{options.classes ? options.classes : defaults.classes} {
   const std::int64_t size = options.input_size ? options.input_size : defaults.size;
   image_ = builder_.input("input", {1, defaults.channels, size, size});
 }
@@ -71,19 +75,27 @@ TensorId ZooNet::conv(const std::string& name, TensorId x, const ZooConv& conv) 
   const std::int64_t in = shape(x)[1] / conv.groups;
   const auto fan_in = static_cast<double>(in * conv.kernel * conv.kernel);
   Node node;
-  node.inputs = {x, noise(name + ".weight", {conv.out, in, conv.kernel, conv.kernel}, 0, std::sqrt(conv.gain / fan_in))};
+  node.inputs = {
+      x, noise(name + ".weight", {conv.out, in, conv.kernel, conv.kernel}, 0, std::sqrt(conv.gain / fan_in))};
   if (conv.bias) node.inputs.push_back(noise(name + ".bias", {conv.out}, 0, 0.05));
   node.groups = conv.groups;
-  node.window = {.kernel_h = conv.kernel, .kernel_w = conv.kernel, .stride_h = conv.stride, .stride_w = conv.stride,
-                 .pad_top = conv.pad, .pad_left = conv.pad, .pad_bottom = conv.pad, .pad_right = conv.pad};
+  node.window = {.kernel_h = conv.kernel,
+                 .kernel_w = conv.kernel,
+                 .stride_h = conv.stride,
+                 .stride_w = conv.stride,
+                 .pad_top = conv.pad,
+                 .pad_left = conv.pad,
+                 .pad_bottom = conv.pad,
+                 .pad_right = conv.pad};
   return put(Op::conv, name, std::move(node));
 }
 
 TensorId ZooNet::batch_norm(const std::string& name, TensorId x, double gamma, float epsilon) {
   const Shape channels{shape(x)[1]};
   Node node;
-  node.inputs = {x, noise(name + ".weight", channels, gamma, gamma * 0.1), noise(name + ".bias", channels, 0, 0.1),
-                 noise(name + ".running_mean", channels, 0, 0.1), noise(name + ".running_var", channels, 1, 0.1)};
+  node.inputs = {x, noise(name + ".weight", channels, gamma, gamma * 0.1),
+                 noise(name + ".bias", channels, 0, 0.1), noise(name + ".running_mean", channels, 0, 0.1),
+                 noise(name + ".running_var", channels, 1, 0.1)};
   node.alpha = epsilon;
   return put(Op::batch_norm, name, std::move(node));
 }
@@ -94,10 +106,17 @@ TensorId ZooNet::relu6(const std::string& name, TensorId x) {
   return put(Op::clip, name, {.inputs = {x}, .alpha = 0, .beta = 6});
 }
 
-TensorId ZooNet::max_pool(const std::string& name, TensorId x, int kernel, int stride, int pad, bool ceil_mode) {
+TensorId ZooNet::max_pool(const std::string& name, TensorId x, int kernel, int stride, int pad,
+                          bool ceil_mode) {
   Node node{.inputs = {x}};
-  node.window = {.kernel_h = kernel, .kernel_w = kernel, .stride_h = stride, .stride_w = stride,
-                 .pad_top = pad, .pad_left = pad, .pad_bottom = pad, .pad_right = pad};
+  node.window = {.kernel_h = kernel,
+                 .kernel_w = kernel,
+                 .stride_h = stride,
+                 .stride_w = stride,
+                 .pad_top = pad,
+                 .pad_left = pad,
+                 .pad_bottom = pad,
+                 .pad_right = pad};
   node.ceil_mode = ceil_mode;
   return put(Op::max_pool, name, std::move(node));
 }
@@ -120,7 +139,9 @@ TensorId ZooNet::flatten(const std::string& name, TensorId x) {
   return put(Op::reshape, name, {.inputs = {x}}, Shape{s[0], s.elements() / s[0]});
 }
 
-TensorId ZooNet::dropout(const std::string& name, TensorId x) { return put(Op::identity, name, {.inputs = {x}}); }
+TensorId ZooNet::dropout(const std::string& name, TensorId x) {
+  return put(Op::identity, name, {.inputs = {x}});
+}
 
 TensorId ZooNet::linear(const std::string& name, TensorId x, int out, double gain) {
   const std::int64_t in = shape(x).back();
@@ -130,7 +151,9 @@ TensorId ZooNet::linear(const std::string& name, TensorId x, int out, double gai
   return put(Op::gemm, name, std::move(node));
 }
 
-TensorId ZooNet::add(const std::string& name, TensorId a, TensorId b) { return put(Op::add, name, {.inputs = {a, b}}); }
+TensorId ZooNet::add(const std::string& name, TensorId a, TensorId b) {
+  return put(Op::add, name, {.inputs = {a, b}});
+}
 
 TensorId ZooNet::concat(const std::string& name, std::vector<TensorId> parts) {
   return put(Op::concat, name, {.inputs = std::move(parts), .axes = {1}});

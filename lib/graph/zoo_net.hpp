@@ -1,12 +1,13 @@
 #pragma once
-/// What the zoo builders share: a GraphBuilder that makes its own seeded weights and names nodes and modules as torchvision does.
+/// What the zoo builders share: a GraphBuilder that makes its own seeded weights and names nodes and modules
+/// as torchvision does.
 ///
 ///     ZooNet net{"lenet5", options, {.channels = 1, .size = 32, .classes = 10}};
 ///     TensorId x = net.conv("conv1", net.image(), {.out = 6, .kernel = 5, .bias = true});
 ///     return std::move(net).finish(net.linear("fc", net.flatten("flatten", x), net.classes()));
 ///
-/// A weight depends on the seed and the weight's name alone, is computed with integers and one float multiplication, and so is
-/// the same on every machine and with every compiler.
+/// A weight depends on the seed and the weight's name alone, is computed with integers and one float
+/// multiplication, and so is the same on every machine and with every compiler.
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -41,18 +42,21 @@ class ZooNet {
   [[nodiscard]] int classes() const noexcept { return classes_; }
   [[nodiscard]] const Shape& shape(TensorId id) const { return builder_.shape(id); }
 
-  /// Nodes added from here on belong to this torchvision child module; with "" each node is a module of its own name.
+  /// Nodes added from here on belong to this torchvision child module; with "" each node is a module of its
+  /// own name.
   void module(std::string name) { module_ = std::move(name); }
 
   TensorId conv(const std::string& name, TensorId x, const ZooConv& conv);
-  /// `gamma` is the typical scale: below 1 at the end of a residual branch, so that sums do not grow from block to block.
+  /// `gamma` is the typical scale: below 1 at the end of a residual branch, so that sums do not grow from
+  /// block to block.
   TensorId batch_norm(const std::string& name, TensorId x, double gamma = 1, float epsilon = 1e-5f);
   TensorId relu(const std::string& name, TensorId x);
   TensorId relu6(const std::string& name, TensorId x);
-  TensorId max_pool(const std::string& name, TensorId x, int kernel, int stride, int pad = 0, bool ceil_mode = false);
+  TensorId max_pool(const std::string& name, TensorId x, int kernel, int stride, int pad = 0,
+                    bool ceil_mode = false);
   TensorId global_average_pool(const std::string& name, TensorId x);
-  /// Down to `size` x `size`. An identity where the map already has that size, or is smaller: then the classifier behind it
-  /// shrinks with the map.
+  /// Down to `size` x `size`. An identity where the map already has that size, or is smaller: then the
+  /// classifier behind it shrinks with the map.
   TensorId adaptive_average_pool(const std::string& name, TensorId x, int size);
   TensorId flatten(const std::string& name, TensorId x);
   TensorId dropout(const std::string& name, TensorId x);
@@ -73,8 +77,10 @@ class ZooNet {
   TensorId image_ = 0;
 };
 
-/// `count` values with the given mean and standard deviation, bell-shaped and within 3.5 deviations of the mean.
-std::vector<float> zoo_noise(std::uint64_t seed, std::string_view name, std::size_t count, double center, double deviation);
+/// `count` values with the given mean and standard deviation, bell-shaped and within 3.5 deviations of the
+/// mean.
+std::vector<float> zoo_noise(std::uint64_t seed, std::string_view name, std::size_t count, double center,
+                             double deviation);
 
 Graph zoo_lenet5(const ZooOptions& options);
 Graph zoo_alexnet(const ZooOptions& options);

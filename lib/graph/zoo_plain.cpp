@@ -9,7 +9,8 @@ namespace splitcnn::inline v0 {
 
 Graph zoo_lenet5(const ZooOptions& options) {
   ZooNet net{"lenet5", options, {.channels = 1, .size = 32, .classes = 10}};
-  TensorId x = net.relu("relu1", net.conv("conv1", net.image(), {.out = 6, .kernel = 5, .bias = true, .gain = 1}));
+  TensorId x =
+      net.relu("relu1", net.conv("conv1", net.image(), {.out = 6, .kernel = 5, .bias = true, .gain = 1}));
   x = net.max_pool("pool1", x, 2, 2);
   x = net.relu("relu2", net.conv("conv2", x, {.out = 16, .kernel = 5, .bias = true}));
   x = net.flatten("flatten", net.max_pool("pool2", x, 2, 2));
@@ -47,7 +48,8 @@ Graph zoo_alexnet(const ZooOptions& options) {
 }
 
 Graph zoo_vgg16(const ZooOptions& options) {
-  constexpr std::array<int, 18> plan{64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0};  // 0 = pool
+  constexpr std::array<int, 18> plan{64, 64,  0,   128, 128, 0,   256, 256, 256,
+                                     0,  512, 512, 512, 0,   512, 512, 512, 0};  // 0 = pool
   ZooNet net{"vgg16", options, {}};
   int child = 0;
   const auto feature = [&] { return fmt::format("features.{}", child++); };
@@ -57,7 +59,8 @@ Graph zoo_vgg16(const ZooOptions& options) {
       x = net.max_pool(feature(), x, 2, 2);
       continue;
     }
-    x = net.conv(feature(), x, {.out = channels, .kernel = 3, .pad = 1, .bias = true, .gain = child == 0 ? 1.0 : 2.0});
+    x = net.conv(feature(), x,
+                 {.out = channels, .kernel = 3, .pad = 1, .bias = true, .gain = child == 0 ? 1.0 : 2.0});
     x = net.relu(feature(), x);
   }
   x = net.flatten("flatten", net.adaptive_average_pool("avgpool", x, 7));
@@ -89,7 +92,8 @@ TensorId fire(ZooNet& net, int child, TensorId x, int squeeze, int expand) {
 
 Graph zoo_squeezenet1_1(const ZooOptions& options) {
   ZooNet net{"squeezenet1_1", options, {}};
-  TensorId x = net.conv("features.0", net.image(), {.out = 64, .kernel = 3, .stride = 2, .bias = true, .gain = 1});
+  TensorId x =
+      net.conv("features.0", net.image(), {.out = 64, .kernel = 3, .stride = 2, .bias = true, .gain = 1});
   x = net.max_pool("features.2", net.relu("features.1", x), 3, 2, 0, true);
   x = fire(net, 3, x, 16, 64);
   x = fire(net, 4, x, 16, 64);

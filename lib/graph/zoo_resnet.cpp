@@ -8,14 +8,14 @@ namespace splitcnn::inline v0 {
 
 namespace {
 
-// Inference batch norm does not re-normalise, so each block multiplies the energy by 1 + 2 * gamma^2: 7x in amplitude over the
-// 50 blocks of ResNet152 with this scale, 10^15 with scale 1.
+// Inference batch norm does not re-normalise, so each block multiplies the energy by 1 + 2 * gamma^2: 7x in
+// amplitude over the 50 blocks of ResNet152 with this scale, 10^15 with scale 1.
 constexpr double branch_end_gamma = 0.2;
 
 struct Block {
   std::string name;
-  int width = 0;   ///< channels inside
-  int out = 0;     ///< channels of the sum
+  int width = 0;  ///< channels inside
+  int out = 0;    ///< channels of the sum
   int stride = 1;
   bool bottleneck = false;
 };
@@ -30,10 +30,12 @@ TensorId residual_block(ZooNet& net, const Block& b, TensorId x) {
   TensorId y;
   if (b.bottleneck) {
     y = net.relu(b.name + ".relu1", conv_bn(net, b, 1, x, {.out = b.width}));
-    y = net.relu(b.name + ".relu2", conv_bn(net, b, 2, y, {.out = b.width, .kernel = 3, .stride = b.stride, .pad = 1}));
+    y = net.relu(b.name + ".relu2",
+                 conv_bn(net, b, 2, y, {.out = b.width, .kernel = 3, .stride = b.stride, .pad = 1}));
     y = conv_bn(net, b, 3, y, {.out = b.out}, branch_end_gamma);
   } else {
-    y = net.relu(b.name + ".relu1", conv_bn(net, b, 1, x, {.out = b.width, .kernel = 3, .stride = b.stride, .pad = 1}));
+    y = net.relu(b.name + ".relu1",
+                 conv_bn(net, b, 1, x, {.out = b.width, .kernel = 3, .stride = b.stride, .pad = 1}));
     y = conv_bn(net, b, 2, y, {.out = b.out, .kernel = 3, .pad = 1}, branch_end_gamma);
   }
   TensorId skip = x;
@@ -44,7 +46,8 @@ TensorId residual_block(ZooNet& net, const Block& b, TensorId x) {
   return net.relu(b.name + ".relu", net.add(b.name + ".add", y, skip));
 }
 
-Graph resnet(std::string_view name, const ZooOptions& options, const std::array<int, 4>& blocks, bool bottleneck) {
+Graph resnet(std::string_view name, const ZooOptions& options, const std::array<int, 4>& blocks,
+             bool bottleneck) {
   ZooNet net{name, options, {}};
   TensorId x = net.conv("conv1", net.image(), {.out = 64, .kernel = 7, .stride = 2, .pad = 3, .gain = 1});
   x = net.relu("relu", net.batch_norm("bn1", x));
