@@ -4,7 +4,8 @@
 ///     CpuExecutor run{graph, 0, n, {}};
 ///     fill(run.input(0)); run.run(); use(run.output(0));
 ///
-/// Not thread-safe; build and run on one thread (the OpenMP thread count of that thread is baked into the primitives).
+/// Not thread-safe. May be built on one thread and run on another: the thread count belongs to the executor (set around building and
+/// around every run, for the calling thread only), and oneDNN's scratch memory is the executor's own.
 #include <memory>
 #include <span>
 
@@ -13,7 +14,7 @@
 namespace splitcnn::inline v0 {
 
 struct CpuExecutorOptions {
-  bool f16_storage = false;  ///< weights once, and every lowered op's result, rounded to FP16; sums stay f32
+  bool f16_storage = false;  ///< weights once, inputs and every lowered op's result rounded to FP16; sums stay f32
   bool reference = false;    ///< slow obvious loops for everything
   bool keep_all = false;     ///< nothing folded, fused or overwritten: value() of every tensor (calibration)
   int threads = 1;
@@ -32,7 +33,7 @@ class CpuExecutor {
   [[nodiscard]] std::span<const float> output(std::size_t i) const noexcept;
   /// keep_all only: any activation of the segment after run().
   [[nodiscard]] std::span<const float> value(TensorId id) const;
-  /// No allocation after the first call, no throw.
+  /// No allocation after the first call (except with `reference`), no throw.
   void run();
 
  private:

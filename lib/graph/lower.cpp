@@ -12,26 +12,42 @@ namespace {
 std::optional<Activation> activation_of(const Node& node) {
   using Kind = Activation::Kind;
   switch (node.op) {
-    case Op::relu: return Activation{Kind::relu};
-    case Op::clip: return Activation{Kind::clip, node.alpha, node.beta};
-    case Op::leaky_relu: return Activation{Kind::leaky_relu, node.alpha};
-    case Op::hard_sigmoid: return Activation{Kind::hard_sigmoid, node.alpha, node.beta};
-    case Op::hard_swish: return Activation{Kind::hard_swish};
-    default: return std::nullopt;
+    case Op::relu:
+      return Activation{Kind::relu};
+    case Op::clip:
+      return Activation{Kind::clip, node.alpha, node.beta};
+    case Op::leaky_relu:
+      return Activation{Kind::leaky_relu, node.alpha};
+    case Op::hard_sigmoid:
+      return Activation{Kind::hard_sigmoid, node.alpha, node.beta};
+    case Op::hard_swish:
+      return Activation{Kind::hard_swish};
+    default:
+      return std::nullopt;
   }
 }
 
 bool takes_activation(Op op) {
   switch (op) {
-    case Op::conv: case Op::add: case Op::sub: case Op::mul: case Op::div: case Op::max_pool: case Op::average_pool:
-    case Op::global_average_pool: case Op::concat: return true;
-    default: return false;
+    case Op::conv:
+    case Op::add:
+    case Op::sub:
+    case Op::mul:
+    case Op::div:
+    case Op::max_pool:
+    case Op::average_pool:
+    case Op::global_average_pool:
+    case Op::concat:
+      return true;
+    default:
+      return false;
   }
 }
 
 bool is_constant(const Graph& graph, TensorId id) { return graph.tensor(id).constant; }
 
-/// y = scale * x + shift with one pair for all channels or one per channel: what a chain of affine nodes amounts to.
+/// y = scale * x + shift with one pair for all channels or one per channel: what a chain of affine nodes
+/// amounts to.
 struct Affine {
   std::vector<double> scale, shift;
 
@@ -50,13 +66,15 @@ bool batch_norm_affine(const Graph& graph, const Node& node, Affine& affine) {
   const auto gamma = graph.constant(node.inputs[1]), beta = graph.constant(node.inputs[2]);
   const auto mean = graph.constant(node.inputs[3]), variance = graph.constant(node.inputs[4]);
   for (std::size_t c = 0; c < affine.scale.size(); ++c) {
-    affine.scale[c] = static_cast<double>(gamma[c]) / std::sqrt(static_cast<double>(variance[c]) + static_cast<double>(node.alpha));
+    affine.scale[c] = static_cast<double>(gamma[c]) /
+                      std::sqrt(static_cast<double>(variance[c]) + static_cast<double>(node.alpha));
     affine.shift[c] = static_cast<double>(beta[c]) - static_cast<double>(mean[c]) * affine.scale[c];
   }
   return true;
 }
 
-/// The constant of a binary node, when it is a scalar or varies along axis 1 of `x` only and does not enlarge it.
+/// The constant of a binary node, when it is a scalar or varies along axis 1 of `x` only and does not enlarge
+/// it.
 bool per_channel(const Shape& x, const Shape& constant) {
   if (constant.rank() > x.rank()) return false;
   const std::size_t offset = x.rank() - constant.rank();
@@ -74,13 +92,19 @@ bool binary_affine(const Graph& graph, const Node& node, Affine& affine, bool co
   for (std::size_t c = 0; c < affine.scale.size(); ++c) {
     const double v = values[values.size() == 1 ? 0 : c];
     switch (node.op) {
-      case Op::add: affine.shift[c] = v; break;
+      case Op::add:
+        affine.shift[c] = v;
+        break;
       case Op::sub:
         affine.scale[c] = constant_first ? -1 : 1;
         affine.shift[c] = constant_first ? v : -v;
         break;
-      case Op::mul: affine.scale[c] = v; break;
-      default: affine.scale[c] = 1 / v; break;
+      case Op::mul:
+        affine.scale[c] = v;
+        break;
+      default:
+        affine.scale[c] = 1 / v;
+        break;
     }
   }
   return true;
@@ -95,7 +119,8 @@ TensorId affine_input(const Graph& graph, const Node& node) {
 std::optional<NodeId> only_reader(const Graph& graph, TensorId id) {
   const auto readers = graph.consumers(id);
   const auto outputs = graph.outputs();
-  if (readers.size() != 1 || std::find(outputs.begin(), outputs.end(), id) != outputs.end()) return std::nullopt;
+  if (readers.size() != 1 || std::find(outputs.begin(), outputs.end(), id) != outputs.end())
+    return std::nullopt;
   return readers[0];
 }
 
@@ -107,7 +132,8 @@ struct Product {
 /// nullopt: not expressible as a convolution (constants in other places, rows with their own bias, ...).
 std::optional<Product> dense_product(const Graph& graph, const Node& node) {
   const Shape &a = graph.tensor(node.inputs[0]).shape, &b = graph.tensor(node.inputs[1]).shape;
-  if (is_constant(graph, node.inputs[0]) || !is_constant(graph, node.inputs[1]) || b.rank() != 2) return std::nullopt;
+  if (is_constant(graph, node.inputs[0]) || !is_constant(graph, node.inputs[1]) || b.rank() != 2)
+    return std::nullopt;
   if (a.elements() == 0 || b.elements() == 0) return std::nullopt;
   if (node.op == Op::matmul) {
     // Rows must lie one behind the other in memory: rank 4 is stored channels last.
@@ -118,13 +144,16 @@ std::optional<Product> dense_product(const Graph& graph, const Node& node) {
   const Product p{a[0], a[1], b[node.transpose_b ? 0 : 1]};
   if (node.inputs.size() == 3) {
     const Shape& c = graph.tensor(node.inputs[2]).shape;
-    if (!is_constant(graph, node.inputs[2]) || (c.elements() != 1 && !(c.back() == p.n && c.elements() == p.n))) return std::nullopt;
+    if (!is_constant(graph, node.inputs[2]) ||
+        (c.elements() != 1 && !(c.back() == p.n && c.elements() == p.n)))
+      return std::nullopt;
   }
   return p;
 }
 
 bool weights_are_constant(const Graph& graph, const Node& node) {
-  return std::all_of(node.inputs.begin() + 1, node.inputs.end(), [&](TensorId t) { return is_constant(graph, t); });
+  return std::all_of(node.inputs.begin() + 1, node.inputs.end(),
+                     [&](TensorId t) { return is_constant(graph, t); });
 }
 
 class Lowering {
@@ -132,8 +161,10 @@ class Lowering {
   Lowering(const Graph& graph, NodeId first, NodeId last, const LowerOptions& options)
       : graph_{graph}, first_{first}, last_{last}, options_{options} {
     if (first >= last || last > graph.nodes().size()) {
-      throw Error{Errc::bad_argument, fmt::format("graph '{}': nodes [{}, {}) of {} are no segment; give a range inside the graph",
-                                                  graph.name(), first, last, graph.nodes().size())};
+      throw Error{
+          Errc::bad_argument,
+          fmt::format("graph '{}': nodes [{}, {}) of {} are no segment; give a range inside the graph",
+                      graph.name(), first, last, graph.nodes().size())};
     }
     result_.boundary = boundary(graph, first, last);
     resolved_.resize(graph.tensors().size());
@@ -156,8 +187,8 @@ class Lowering {
     return std::binary_search(out.begin(), out.end(), t);
   }
 
-  /// A gemm behind a chain of reshapes that nobody else reads takes the tensor before the chain: row-major order does not
-  /// change on the way, so only the weights have to follow the channels-last storage.
+  /// A gemm behind a chain of reshapes that nobody else reads takes the tensor before the chain: row-major
+  /// order does not change on the way, so only the weights have to follow the channels-last storage.
   void absorb_flatten(NodeId n) {
     const Node& node = graph_.nodes()[n];
     if (node.op != Op::gemm && node.op != Op::matmul) return;
@@ -167,7 +198,9 @@ class Lowering {
     TensorId source = node.inputs[0];
     while (const auto writer = graph_.producer(source)) {
       const Op op = graph_.nodes()[*writer].op;
-      if (!inside(*writer) || (op != Op::reshape && op != Op::identity) || leaves(source) || !only_reader(graph_, source)) break;
+      if (!inside(*writer) || (op != Op::reshape && op != Op::identity) || leaves(source) ||
+          !only_reader(graph_, source))
+        break;
       chain.push_back(*writer);
       source = graph_.nodes()[*writer].inputs[0];
     }
@@ -206,8 +239,10 @@ class Lowering {
   bool begin_linear(LoweredOp& op, const Node& node, Affine& affine) {
     if (node.op == Op::conv) {
       if (!weights_are_constant(graph_, node)) {
-        throw Error{Errc::unsupported, fmt::format("node '{}' (conv): weights and bias must be constants; fold them into initializers",
-                                                   node.name)};
+        throw Error{
+            Errc::unsupported,
+            fmt::format("node '{}' (conv): weights and bias must be constants; fold them into initializers",
+                        node.name)};
       }
       op.window = node.window;
       op.groups = node.groups;
@@ -263,7 +298,8 @@ class Lowering {
     if (op.dense) op.dense_rows = static_cast<int>(shape[0]);
   }
 
-  /// Follows the op's result as long as nobody else sees it: identities, affine nodes (folded), one activation (attached).
+  /// Follows the op's result as long as nobody else sees it: identities, affine nodes (folded), one
+  /// activation (attached).
   void extend(LoweredOp& op, Affine* affine) {
     if (op.outputs.size() != 1) return;
     std::vector<double> scale, shift;
@@ -276,7 +312,8 @@ class Lowering {
       const auto activation = activation_of(next);
       if (next.op == Op::identity) {
         // followed below
-      } else if (options_.fold && affine && channels_are_axis_1 && !active && channel_affine(graph_, next, scale, shift)) {
+      } else if (options_.fold && affine && channels_are_axis_1 && !active &&
+                 channel_affine(graph_, next, scale, shift)) {
         affine->then(scale, shift);
         op.folded_through = *reader;
       } else if (options_.fuse && activation && !active && takes_activation(op.op)) {
@@ -309,14 +346,17 @@ class Lowering {
     const auto w = graph_.constant(node.inputs[1]);
     const auto b = node.inputs.size() == 3 ? graph_.constant(node.inputs[2]) : std::span<const float>{};
     const auto in = static_cast<std::size_t>(op.in_channels / op.groups);
-    const auto taps = static_cast<std::size_t>(op.window.kernel_h) * static_cast<std::size_t>(op.window.kernel_w);
+    const auto taps =
+        static_cast<std::size_t>(op.window.kernel_h) * static_cast<std::size_t>(op.window.kernel_w);
     op.weights.resize(w.size());
     for (std::size_t o = 0; o < op.bias.size(); ++o) {
-      op.bias[o] = static_cast<float>((b.empty() ? 0.0 : static_cast<double>(b[o])) * affine.scale[o] + affine.shift[o]);
+      op.bias[o] = static_cast<float>((b.empty() ? 0.0 : static_cast<double>(b[o])) * affine.scale[o] +
+                                      affine.shift[o]);
       for (std::size_t i = 0; i < in; ++i) {
         const float* from = w.data() + (o * in + i) * taps;
         float* to = op.weights.data() + o * in * taps + i;
-        for (std::size_t tap = 0; tap < taps; ++tap) to[tap * in] = static_cast<float>(from[tap] * affine.scale[o]);
+        for (std::size_t tap = 0; tap < taps; ++tap)
+          to[tap * in] = static_cast<float>(from[tap] * affine.scale[o]);
       }
     }
   }
@@ -324,7 +364,8 @@ class Lowering {
   void dense_weights(LoweredOp& op, const Node& node, const Affine& affine) const {
     const bool gemm = node.op == Op::gemm;
     const auto w = graph_.constant(node.inputs[1]);
-    const auto c = gemm && node.inputs.size() == 3 ? graph_.constant(node.inputs[2]) : std::span<const float>{};
+    const auto c =
+        gemm && node.inputs.size() == 3 ? graph_.constant(node.inputs[2]) : std::span<const float>{};
     const double alpha = gemm ? node.alpha : 1.0, beta = gemm ? node.beta : 1.0;
     const bool rows_are_outputs = gemm && node.transpose_b;
     const std::size_t outs = op.bias.size(), k = w.size() / outs;
@@ -334,10 +375,20 @@ class Lowering {
     for (std::size_t o = 0; o < outs; ++o) {
       const double bias = c.empty() ? 0.0 : beta * static_cast<double>(c[c.size() == 1 ? 0 : o]);
       op.bias[o] = static_cast<float>(bias * affine.scale[o] + affine.shift[o]);
-      const double factor = alpha * affine.scale[o];
-      for (std::size_t i = 0; i < k; ++i) {  // i counts channel after channel, as the flattened logical order does
-        const float value = rows_are_outputs ? w[o * k + i] : w[i * outs + o];
-        op.weights[o * k + i % taps * channels + i / taps] = static_cast<float>(value * factor);
+    }
+    // Some outputs at a time, so that weights given column by column are read in whole cache lines.
+    constexpr std::size_t block = 16;
+    const std::size_t next_output = rows_are_outputs ? k : 1, next_input = rows_are_outputs ? 1 : outs;
+    for (std::size_t first = 0; first < outs; first += block) {
+      const std::size_t last = std::min(first + block, outs);
+      for (std::size_t channel = 0; channel < channels; ++channel) {
+        for (std::size_t tap = 0; tap < taps; ++tap) {  // the flattened logical order: channel after channel
+          const float* from = w.data() + (channel * taps + tap) * next_input;
+          float* to = op.weights.data() + tap * channels + channel;
+          for (std::size_t o = first; o < last; ++o) {
+            to[o * k] = static_cast<float>(from[o * next_output] * (alpha * affine.scale[o]));
+          }
+        }
       }
     }
   }
@@ -352,18 +403,23 @@ class Lowering {
 
 }  // namespace
 
-bool channel_affine(const Graph& graph, const Node& node, std::vector<double>& scale, std::vector<double>& shift) {
+bool channel_affine(const Graph& graph, const Node& node, std::vector<double>& scale,
+                    std::vector<double>& shift) {
   const bool binary = node.op == Op::add || node.op == Op::sub || node.op == Op::mul || node.op == Op::div;
   if (!binary && node.op != Op::batch_norm) return false;
-  const bool first = binary && is_constant(graph, node.inputs[0]), second = binary && is_constant(graph, node.inputs[1]);
+  const bool first = binary && is_constant(graph, node.inputs[0]),
+             second = binary && is_constant(graph, node.inputs[1]);
   if (binary && first == second) return false;
   const Shape& x = graph.tensor(affine_input(graph, node)).shape;
-  if ((x.rank() != 4 && x.rank() != 2) || x != graph.tensor(node.outputs[0]).shape || x.elements() == 0) return false;
+  if ((x.rank() != 4 && x.rank() != 2) || x != graph.tensor(node.outputs[0]).shape || x.elements() == 0)
+    return false;
   const auto channels = static_cast<std::size_t>(x[1]);
   Affine affine{std::vector<double>(channels, 1.0), std::vector<double>(channels, 0.0)};
-  if (!(binary ? binary_affine(graph, node, affine, first) : batch_norm_affine(graph, node, affine))) return false;
+  if (!(binary ? binary_affine(graph, node, affine, first) : batch_norm_affine(graph, node, affine)))
+    return false;
   const auto finite = [](double v) { return std::isfinite(static_cast<float>(v)); };
-  if (!std::all_of(affine.scale.begin(), affine.scale.end(), finite) || !std::all_of(affine.shift.begin(), affine.shift.end(), finite)) {
+  if (!std::all_of(affine.scale.begin(), affine.scale.end(), finite) ||
+      !std::all_of(affine.shift.begin(), affine.shift.end(), finite)) {
     return false;
   }
   scale = std::move(affine.scale);
