@@ -1,8 +1,8 @@
 // Graph::save: what is written imports again as the same graph.
+#include <random>
+
 #include "graph/onnx_files.hpp"
 #include "support/catch.hpp"
-
-#include <random>
 
 using namespace splitcnn;
 using namespace splitcnn_test;
@@ -27,8 +27,9 @@ void check_round_trip(const Graph& graph, const TemporaryFolder& folder) {
 TEST_CASE("saved models load as the same graph") {
   if (test_data().empty()) SPLITCNN_SKIP("data", "SPLITCNN_TEST_DATA is not set");
   TemporaryFolder folder;
-  for (const char* file : {"models/mnist_cnn", "models/cifar10_resnet20", "models/mobilenet_v2_1.0_224", "models/ultraface_rfb_320", "topologies/resnet50_topology",
-                           "topologies/squeezenet_topology"}) {
+  for (const char* file :
+       {"models/mnist_cnn", "models/cifar10_resnet20", "models/mobilenet_v2_1.0_224",
+        "models/ultraface_rfb_320", "topologies/resnet50_topology", "topologies/squeezenet_topology"}) {
     INFO(file);
     check_round_trip(Graph::load(test_data() + "/" + file + ".onnx"), folder);
   }
@@ -56,18 +57,35 @@ TEST_CASE("any segment can be saved") {
 TEST_CASE("every field of every operator survives") {
   GraphBuilder b{"fields"};
   TensorId x = b.input("x", {1, 4, 9, 7});
-  x = b.add({.op = Op::max_pool, .inputs = {x}, .window = {.kernel_h = 2, .kernel_w = 3, .stride_h = 2, .dilation_w = 2, .pad_top = 1, .pad_right = 1}, .ceil_mode = true});
-  x = b.add({.op = Op::average_pool, .inputs = {x}, .window = {.kernel_h = 2, .dilation_h = 2, .pad_bottom = 1}, .count_include_pad = true});
+  x = b.add(
+      {.op = Op::max_pool,
+       .inputs = {x},
+       .window = {.kernel_h = 2, .kernel_w = 3, .stride_h = 2, .dilation_w = 2, .pad_top = 1, .pad_right = 1},
+       .ceil_mode = true});
+  x = b.add({.op = Op::average_pool,
+             .inputs = {x},
+             .window = {.kernel_h = 2, .dilation_h = 2, .pad_bottom = 1},
+             .count_include_pad = true});
   x = b.add({.op = Op::hard_swish, .inputs = {x}, .module = "features.3"});
   x = b.add({.op = Op::clip, .inputs = {x}, .alpha = -std::numeric_limits<float>::infinity(), .beta = 6});
   x = b.add({.op = Op::lrn, .inputs = {x}, .alpha = 0.1f, .beta = 0.5f, .bias = 2, .size = 3});
-  x = b.add({.op = Op::slice, .inputs = {x}, .begins = {0, 3, 0, 1}, .ends = {1, -1, 4, 4}, .steps = {1, -2, 1, 1}});
-  x = b.add({.op = Op::resize, .inputs = {x}, .nearest_floor = false, .coordinates = Coordinates::asymmetric, .scales = {1, 1, 1.5f, 2}});
+  x = b.add({.op = Op::slice,
+             .inputs = {x},
+             .begins = {0, 3, 0, 1},
+             .ends = {1, -1, 4, 4},
+             .steps = {1, -2, 1, 1}});
+  x = b.add({.op = Op::resize,
+             .inputs = {x},
+             .nearest_floor = false,
+             .coordinates = Coordinates::asymmetric,
+             .scales = {1, 1, 1.5f, 2}});
   x = b.add({.op = Op::pad, .inputs = {x}, .alpha = -1, .begins = {0, 0, 1, 2}, .ends = {0, 1, 0, 3}});
-  x = b.add({.op = Op::gather, .inputs = {x}, .axes = {2}, .begins = {1, 0, 1, 2}}, "g", Shape{1, 3, 2, 2, b.shape(x)[3]});
+  x = b.add({.op = Op::gather, .inputs = {x}, .axes = {2}, .begins = {1, 0, 1, 2}}, "g",
+            Shape{1, 3, 2, 2, b.shape(x)[3]});
   x = b.add({.op = Op::reduce_mean, .inputs = {x}, .axes = {2, 4}}, "m", Shape{1, 3, 2});
   x = b.add({.op = Op::log_softmax, .inputs = {x}, .axes = {1}});
-  const auto parts = b.add_multi({.op = Op::split, .inputs = {x}, .axes = {1}}, {"s0", "s1"}, {{1, 1, 2}, {1, 2, 2}});
+  const auto parts =
+      b.add_multi({.op = Op::split, .inputs = {x}, .axes = {1}}, {"s0", "s1"}, {{1, 1, 2}, {1, 2, 2}});
   b.output(parts[1]);
   b.output(parts[0]);
   TemporaryFolder folder;

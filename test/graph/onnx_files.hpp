@@ -1,11 +1,12 @@
 #pragma once
 /// A folder for one test's files, and parsing from a string.
+#include <unistd.h>
+
 #include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <span>
 #include <string>
-#include <unistd.h>
 
 #include "splitcnn/graph.hpp"
 
@@ -15,7 +16,8 @@ class TemporaryFolder {
  public:
   TemporaryFolder() {
     static std::atomic<int> count{0};
-    path_ = std::filesystem::temp_directory_path() / ("splitcnn_onnx_" + std::to_string(getpid()) + "_" + std::to_string(++count));
+    path_ = std::filesystem::temp_directory_path() /
+            ("splitcnn_onnx_" + std::to_string(getpid()) + "_" + std::to_string(++count));
     std::filesystem::create_directories(path_);
   }
   ~TemporaryFolder() {

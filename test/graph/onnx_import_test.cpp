@@ -21,7 +21,8 @@ std::map<std::string, int> count_ops(const Graph& graph) {
 
 using Counts = std::map<std::string, int>;
 
-void check_file(const std::string& file, const Counts& expected, const Shape& input, const std::vector<Shape>& outputs) {
+void check_file(const std::string& file, const Counts& expected, const Shape& input,
+                const std::vector<Shape>& outputs) {
   if (test_data().empty()) SPLITCNN_SKIP("data", "SPLITCNN_TEST_DATA is not set");
   const Graph graph = Graph::load(test_data() + "/" + file);
   INFO(file);
@@ -29,7 +30,8 @@ void check_file(const std::string& file, const Counts& expected, const Shape& in
   REQUIRE(graph.inputs().size() == 1);
   CHECK(graph.tensor(graph.inputs()[0]).shape == input);
   REQUIRE(graph.outputs().size() == outputs.size());
-  for (std::size_t i = 0; i < outputs.size(); ++i) CHECK(graph.tensor(graph.outputs()[i]).shape == outputs[i]);
+  for (std::size_t i = 0; i < outputs.size(); ++i)
+    CHECK(graph.tensor(graph.outputs()[i]).shape == outputs[i]);
 }
 
 OnnxModel relu_model() {
@@ -42,21 +44,57 @@ OnnxModel relu_model() {
 
 TEST_CASE("real models import with the nodes they are made of") {
   // Nothing of the shape arithmetic is left: no gather, no pads or slices beyond those on images.
-  check_file("models/mnist_cnn.onnx", {{"conv", 2}, {"add", 3}, {"relu", 2}, {"max_pool", 2}, {"reshape", 1}, {"matmul", 1}}, {1, 1, 28, 28}, {{1, 10}});
+  check_file("models/mnist_cnn.onnx",
+             {{"conv", 2}, {"add", 3}, {"relu", 2}, {"max_pool", 2}, {"reshape", 1}, {"matmul", 1}},
+             {1, 1, 28, 28}, {{1, 10}});
   check_file("models/cifar10_resnet20.onnx",
-             {{"conv", 19}, {"add", 9}, {"relu", 19}, {"pad", 3}, {"slice", 4}, {"average_pool", 1}, {"reshape", 1}, {"gemm", 1}}, {1, 3, 32, 32}, {{1, 10}});
-  check_file("models/mobilenet_v2_1.0_224.onnx", {{"conv", 53}, {"clip", 35}, {"add", 10}, {"average_pool", 1}, {"reshape", 1}, {"softmax", 1}},
+             {{"conv", 19},
+              {"add", 9},
+              {"relu", 19},
+              {"pad", 3},
+              {"slice", 4},
+              {"average_pool", 1},
+              {"reshape", 1},
+              {"gemm", 1}},
+             {1, 3, 32, 32}, {{1, 10}});
+  check_file("models/mobilenet_v2_1.0_224.onnx",
+             {{"conv", 53}, {"clip", 35}, {"add", 10}, {"average_pool", 1}, {"reshape", 1}, {"softmax", 1}},
              {1, 3, 224, 224}, {{1, 1001}});
   check_file("models/ultraface_rfb_320.onnx",
-             {{"conv", 52}, {"batch_norm", 35}, {"relu", 37}, {"concat", 5}, {"add", 3}, {"mul", 4}, {"div", 2}, {"sub", 1}, {"exp", 1},
-              {"reshape", 8}, {"transpose", 8}, {"slice", 6}, {"softmax", 1}},
+             {{"conv", 52},
+              {"batch_norm", 35},
+              {"relu", 37},
+              {"concat", 5},
+              {"add", 3},
+              {"mul", 4},
+              {"div", 2},
+              {"sub", 1},
+              {"exp", 1},
+              {"reshape", 8},
+              {"transpose", 8},
+              {"slice", 6},
+              {"softmax", 1}},
              {1, 3, 240, 320}, {{1, 4420, 2}, {1, 4420, 4}});
   check_file("topologies/resnet50_topology.onnx",
-             {{"conv", 53}, {"batch_norm", 53}, {"relu", 49}, {"add", 16}, {"max_pool", 1}, {"average_pool", 1}, {"reshape", 1}, {"gemm", 1}, {"softmax", 1}},
+             {{"conv", 53},
+              {"batch_norm", 53},
+              {"relu", 49},
+              {"add", 16},
+              {"max_pool", 1},
+              {"average_pool", 1},
+              {"reshape", 1},
+              {"gemm", 1},
+              {"softmax", 1}},
              {1, 3, 224, 224}, {{1, 1000}});
   check_file("topologies/squeezenet_topology.onnx",
-             {{"conv", 26}, {"relu", 26}, {"concat", 8}, {"max_pool", 3}, {"identity", 1}, {"global_average_pool", 1}, {"softmax", 1}}, {1, 3, 224, 224},
-             {{1, 1000, 1, 1}});
+             {{"conv", 26},
+              {"relu", 26},
+              {"concat", 8},
+              {"max_pool", 3},
+              {"identity", 1},
+              {"global_average_pool", 1},
+              {"softmax", 1}},
+             {1, 3, 224, 224}, {{1, 1000, 1, 1}});
 }
 
 TEST_CASE("a dynamic batch takes the value asked for") {
@@ -77,7 +115,8 @@ TEST_CASE("every operator of every opset imports with the shapes ONNX Runtime ha
     for (std::size_t i = 0; i < graph.outputs().size(); ++i) {
       const GraphTensor& t = graph.tensor(graph.outputs()[i]);
       CHECK(t.name == item["outputs"][i]["name"].get<std::string>());
-      CHECK(std::vector<std::int64_t>(t.shape.begin(), t.shape.end()) == item["outputs"][i]["shape"].get<std::vector<std::int64_t>>());
+      CHECK(std::vector<std::int64_t>(t.shape.begin(), t.shape.end()) ==
+            item["outputs"][i]["shape"].get<std::vector<std::int64_t>>());
     }
     graph.save(folder / "copy.onnx");
     CHECK(Graph::load(folder / "copy.onnx").hash() == graph.hash());
@@ -86,7 +125,8 @@ TEST_CASE("every operator of every opset imports with the shapes ONNX Runtime ha
 
 TEST_CASE("names are the model's own and unique") {
   OnnxModel m;
-  m.nodes = {node("Relu", {"x"}, {"a"}, {}, "act"), node("Tanh", {"a"}, {"b"}, {}, "act"), node("Exp", {"b"}, {"y"})};
+  m.nodes = {node("Relu", {"x"}, {"a"}, {}, "act"), node("Tanh", {"a"}, {"b"}, {}, "act"),
+             node("Exp", {"b"}, {"y"})};
   const Graph graph = parse(m.bytes());
   REQUIRE(graph.nodes().size() == 3);
   CHECK(graph.name() == "g");
@@ -99,7 +139,8 @@ TEST_CASE("names are the model's own and unique") {
 
 TEST_CASE("nodes may come in any order and unused ones are dropped") {
   OnnxModel m;
-  m.nodes = {node("Exp", {"b"}, {"y"}), node("NoSuchOperator", {"a"}, {"unused"}), node("Tanh", {"a"}, {"b"}), node("Relu", {"x"}, {"a"})};
+  m.nodes = {node("Exp", {"b"}, {"y"}), node("NoSuchOperator", {"a"}, {"unused"}), node("Tanh", {"a"}, {"b"}),
+             node("Relu", {"x"}, {"a"})};
   const Graph graph = parse(m.bytes());
   CHECK(count_ops(graph) == Counts{{"exp", 1}, {"tanh", 1}, {"relu", 1}});
   CHECK(graph.nodes()[0].op == Op::relu);
@@ -123,7 +164,8 @@ TEST_CASE("initialisers that are listed as inputs are weights") {
 TEST_CASE("weights that nodes share are stored once") {
   OnnxModel m;
   m.initializers = {floats("c", {1}, {2})};
-  m.nodes = {node("Mul", {"c", "c"}, {"cc"}), node("Add", {"x", "c"}, {"a"}), node("Mul", {"a", "c"}, {"b"}), node("Sub", {"b", "cc"}, {"y"})};
+  m.nodes = {node("Mul", {"c", "c"}, {"cc"}), node("Add", {"x", "c"}, {"a"}), node("Mul", {"a", "c"}, {"b"}),
+             node("Sub", {"b", "cc"}, {"y"})};
   const Graph graph = parse(m.bytes());
   CHECK(graph.nodes().size() == 3);
   CHECK(graph.constant(*graph.find_tensor("c"))[0] == 2.0f);
@@ -134,15 +176,25 @@ TEST_CASE("weights that nodes share are stored once") {
 TEST_CASE("attributes become fields") {
   OnnxModel m;
   m.initializers = {floats("w", {2, 3, 1, 2}, std::vector<float>(12, 1))};
-  m.nodes = {node("Conv", {"x", "w"}, {"y"}, {list_attribute("strides", {2, 1}), list_attribute("dilations", {1, 3}), list_attribute("pads", {0, 1, 2, 3})}, "c")};
+  m.nodes = {node("Conv", {"x", "w"}, {"y"},
+                  {list_attribute("strides", {2, 1}), list_attribute("dilations", {1, 3}),
+                   list_attribute("pads", {0, 1, 2, 3})},
+                  "c")};
   const Node& conv = parse(m.bytes()).nodes()[0];
-  CHECK(conv.window == Window{.kernel_h = 1, .kernel_w = 2, .stride_h = 2, .dilation_w = 3, .pad_left = 1, .pad_bottom = 2, .pad_right = 3});
+  CHECK(conv.window == Window{.kernel_h = 1,
+                              .kernel_w = 2,
+                              .stride_h = 2,
+                              .dilation_w = 3,
+                              .pad_left = 1,
+                              .pad_bottom = 2,
+                              .pad_right = 3});
 }
 
 TEST_CASE("SAME padding is resolved for the given input") {
   OnnxModel m;
   m.initializers = {floats("w", {2, 3, 3, 3}, std::vector<float>(54, 1))};
-  m.nodes = {node("Conv", {"x", "w"}, {"y"}, {attribute("auto_pad", "SAME_UPPER"), list_attribute("strides", {2, 2})})};
+  m.nodes = {node("Conv", {"x", "w"}, {"y"},
+                  {attribute("auto_pad", "SAME_UPPER"), list_attribute("strides", {2, 2})})};
   const Graph upper = parse(m.bytes());
   CHECK(upper.nodes()[0].window.pad_top == 0);
   CHECK(upper.nodes()[0].window.pad_bottom == 1);
@@ -153,9 +205,11 @@ TEST_CASE("external weights are read from the model's folder") {
   TemporaryFolder folder;
   std::filesystem::create_directory(folder / "weights");
   const std::vector<float> values{9, 9, 1, 2, 3};
-  folder.write("weights/data.bin", {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)});
+  folder.write("weights/data.bin",
+               {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)});
   OnnxModel m;
-  m.initializers = {external("c", {3, 1, 1}, {{"location", "weights/data.bin"}, {"offset", "8"}, {"length", "12"}})};
+  m.initializers = {
+      external("c", {3, 1, 1}, {{"location", "weights/data.bin"}, {"offset", "8"}, {"length", "12"}})};
   m.nodes = {node("Add", {"x", "c"}, {"y"})};
   const Graph graph = Graph::load(folder.write("m.onnx", m.bytes()));
   const auto c = graph.constant(*graph.find_tensor("c"));

@@ -1,6 +1,6 @@
 #pragma once
-/// Writes ONNX messages byte by byte, so that tests can make files no honest exporter would: the tests do not use the
-/// generated classes the importer is built on.
+/// Writes ONNX messages byte by byte, so that tests can make files no honest exporter would: the tests do not
+/// use the generated classes the importer is built on.
 #include <cstdint>
 #include <cstring>
 #include <string>
@@ -28,7 +28,9 @@ class Message {
   [[nodiscard]] const std::string& bytes() const { return out_; }
 
  private:
-  Message& key(int field, int wire) { return varint(static_cast<std::uint64_t>(field) << 3 | static_cast<std::uint64_t>(wire)); }
+  Message& key(int field, int wire) {
+    return varint(static_cast<std::uint64_t>(field) << 3 | static_cast<std::uint64_t>(wire));
+  }
   Message& varint(std::uint64_t v) {
     for (; v >= 0x80; v >>= 7) out_ += static_cast<char>(v | 0x80);
     out_ += static_cast<char>(v);
@@ -48,21 +50,31 @@ inline Message list_attribute(std::string_view name, const std::vector<std::int6
   for (const std::int64_t v : values) m.number(8, static_cast<std::uint64_t>(v));
   return m;
 }
-inline Message attribute(std::string_view name, std::string_view value) { return Message{}.text(1, name).text(4, value).number(20, 3); }
-inline Message attribute(std::string_view name, const Message& tensor) { return Message{}.text(1, name).message(5, tensor).number(20, 4); }
+inline Message attribute(std::string_view name, std::string_view value) {
+  return Message{}.text(1, name).text(4, value).number(20, 3);
+}
+inline Message attribute(std::string_view name, const Message& tensor) {
+  return Message{}.text(1, name).message(5, tensor).number(20, 4);
+}
 
-inline Message tensor(std::string_view name, int type, const std::vector<std::int64_t>& dims, std::string_view raw) {
+inline Message tensor(std::string_view name, int type, const std::vector<std::int64_t>& dims,
+                      std::string_view raw) {
   Message m;
   for (const std::int64_t d : dims) m.number(1, static_cast<std::uint64_t>(d));
   return m.number(2, static_cast<std::uint64_t>(type)).text(8, name).text(9, raw);
 }
-inline Message floats(std::string_view name, const std::vector<std::int64_t>& dims, const std::vector<float>& values) {
-  return tensor(name, float32, dims, {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)});
+inline Message floats(std::string_view name, const std::vector<std::int64_t>& dims,
+                      const std::vector<float>& values) {
+  return tensor(name, float32, dims,
+                {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)});
 }
-inline Message integers(std::string_view name, const std::vector<std::int64_t>& dims, const std::vector<std::int64_t>& values) {
-  return tensor(name, int64, dims, {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(std::int64_t)});
+inline Message integers(std::string_view name, const std::vector<std::int64_t>& dims,
+                        const std::vector<std::int64_t>& values) {
+  return tensor(name, int64, dims,
+                {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(std::int64_t)});
 }
-inline Message external(std::string_view name, const std::vector<std::int64_t>& dims, const std::vector<std::pair<std::string, std::string>>& entries) {
+inline Message external(std::string_view name, const std::vector<std::int64_t>& dims,
+                        const std::vector<std::pair<std::string, std::string>>& entries) {
   Message m;
   for (const std::int64_t d : dims) m.number(1, static_cast<std::uint64_t>(d));
   m.number(2, float32).text(8, name).number(14, 1);
@@ -70,8 +82,9 @@ inline Message external(std::string_view name, const std::vector<std::int64_t>& 
   return m;
 }
 
-inline Message node(std::string_view op, const std::vector<std::string>& inputs, const std::vector<std::string>& outputs,
-                    const std::vector<Message>& attributes = {}, std::string_view name = {}) {
+inline Message node(std::string_view op, const std::vector<std::string>& inputs,
+                    const std::vector<std::string>& outputs, const std::vector<Message>& attributes = {},
+                    std::string_view name = {}) {
   Message m;
   for (const auto& i : inputs) m.text(1, i);
   for (const auto& o : outputs) m.text(2, o);
@@ -84,7 +97,8 @@ inline Message node(std::string_view op, const std::vector<std::string>& inputs,
 /// A dimension < 0 is written as the symbol "d".
 inline Message value_info(std::string_view name, const std::vector<std::int64_t>& dims, int type = float32) {
   Message shape;
-  for (const std::int64_t d : dims) shape.message(1, d < 0 ? Message{}.text(2, "d") : Message{}.number(1, static_cast<std::uint64_t>(d)));
+  for (const std::int64_t d : dims)
+    shape.message(1, d < 0 ? Message{}.text(2, "d") : Message{}.number(1, static_cast<std::uint64_t>(d)));
   const Message tensor_type = Message{}.number(1, static_cast<std::uint64_t>(type)).message(2, shape);
   return Message{}.text(1, name).message(2, Message{}.message(1, tensor_type));
 }

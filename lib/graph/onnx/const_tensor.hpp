@@ -23,8 +23,8 @@ struct ConstTensor {
   [[nodiscard]] const std::vector<std::int64_t>& integers() const { return std::get<1>(values); }
 };
 
-/// What the import of one model may still create. Every evaluation asks before it allocates, so a small file cannot ask for
-/// a large amount of memory by computing with constants.
+/// What the import of one model may still create. Every evaluation asks before it allocates, so a small file
+/// cannot ask for a large amount of memory by computing with constants.
 class ElementBudget {
  public:
   explicit ElementBudget(std::int64_t elements) noexcept : limit_{elements}, left_{elements} {}
@@ -36,7 +36,8 @@ class ElementBudget {
   std::int64_t limit_, left_;
 };
 
-/// Dimensions from a file as a Shape. Throws bad_model: more than eight of them, negative ones, or more than `limit` elements.
+/// Dimensions from a file as a Shape. Throws bad_model: more than eight of them, negative ones, or more than
+/// `limit` elements.
 Shape checked_shape(std::span<const std::int64_t> dims, std::int64_t limit);
 
 }  // namespace splitcnn::inline v0

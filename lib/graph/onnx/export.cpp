@@ -1,6 +1,8 @@
-// Graph::save: the internal form as ONNX. Everything is written so that importing it again gives the same graph.
+// Graph::save: the internal form as ONNX. Everything is written so that importing it again gives the same
+// graph.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <climits>
 #include <cmath>
 #include <cstring>
@@ -8,6 +10,7 @@
 #include <limits>
 #include <system_error>
 #include <unordered_set>
+#include <utility>
 
 #include "graph/onnx/node_context.hpp"
 
@@ -39,9 +42,13 @@ class Exporter {
 
   [[nodiscard]] const Shape& shape(TensorId id) const { return graph_.tensor(id).shape; }
   pb::AttributeProto& attribute(const char* name, pb::AttributeProto::AttributeType type);
-  void attribute(const char* name, std::int64_t value) { attribute(name, pb::AttributeProto::INT).set_i(value); }
+  void attribute(const char* name, std::int64_t value) {
+    attribute(name, pb::AttributeProto::INT).set_i(value);
+  }
   void attribute(const char* name, float value) { attribute(name, pb::AttributeProto::FLOAT).set_f(value); }
-  void attribute(const char* name, const char* value) { attribute(name, pb::AttributeProto::STRING).set_s(value); }
+  void attribute(const char* name, const char* value) {
+    attribute(name, pb::AttributeProto::STRING).set_s(value);
+  }
   void attribute(const char* name, const Integers& values);
   /// An extra input of the node being written: a constant made for it.
   void input(const char* role, const Shape& shape, const Integers& values);
@@ -57,44 +64,45 @@ class Exporter {
   std::unordered_set<std::string> names_;
 };
 
+constexpr std::pair<Op, const char*> onnx_names[] = {{Op::conv, "Conv"},
+                                                     {Op::batch_norm, "BatchNormalization"},
+                                                     {Op::relu, "Relu"},
+                                                     {Op::clip, "Clip"},
+                                                     {Op::leaky_relu, "LeakyRelu"},
+                                                     {Op::prelu, "PRelu"},
+                                                     {Op::hard_sigmoid, "HardSigmoid"},
+                                                     {Op::hard_swish, "HardSwish"},
+                                                     {Op::sigmoid, "Sigmoid"},
+                                                     {Op::tanh, "Tanh"},
+                                                     {Op::exp, "Exp"},
+                                                     {Op::sqrt, "Sqrt"},
+                                                     {Op::max_pool, "MaxPool"},
+                                                     {Op::average_pool, "AveragePool"},
+                                                     {Op::global_average_pool, "GlobalAveragePool"},
+                                                     {Op::reduce_mean, "ReduceMean"},
+                                                     {Op::add, "Add"},
+                                                     {Op::sub, "Sub"},
+                                                     {Op::mul, "Mul"},
+                                                     {Op::div, "Div"},
+                                                     {Op::concat, "Concat"},
+                                                     {Op::slice, "Slice"},
+                                                     {Op::split, "Split"},
+                                                     {Op::pad, "Pad"},
+                                                     {Op::gather, "Gather"},
+                                                     {Op::reshape, "Reshape"},
+                                                     {Op::transpose, "Transpose"},
+                                                     {Op::resize, "Resize"},
+                                                     {Op::gemm, "Gemm"},
+                                                     {Op::matmul, "MatMul"},
+                                                     {Op::softmax, "Softmax"},
+                                                     {Op::log_softmax, "LogSoftmax"},
+                                                     {Op::lrn, "LRN"},
+                                                     {Op::identity, "Identity"}};
+
 const char* onnx_name(Op op) {
-  switch (op) {
-    case Op::conv: return "Conv";
-    case Op::batch_norm: return "BatchNormalization";
-    case Op::relu: return "Relu";
-    case Op::clip: return "Clip";
-    case Op::leaky_relu: return "LeakyRelu";
-    case Op::prelu: return "PRelu";
-    case Op::hard_sigmoid: return "HardSigmoid";
-    case Op::hard_swish: return "HardSwish";
-    case Op::sigmoid: return "Sigmoid";
-    case Op::tanh: return "Tanh";
-    case Op::exp: return "Exp";
-    case Op::sqrt: return "Sqrt";
-    case Op::max_pool: return "MaxPool";
-    case Op::average_pool: return "AveragePool";
-    case Op::global_average_pool: return "GlobalAveragePool";
-    case Op::reduce_mean: return "ReduceMean";
-    case Op::add: return "Add";
-    case Op::sub: return "Sub";
-    case Op::mul: return "Mul";
-    case Op::div: return "Div";
-    case Op::concat: return "Concat";
-    case Op::slice: return "Slice";
-    case Op::split: return "Split";
-    case Op::pad: return "Pad";
-    case Op::gather: return "Gather";
-    case Op::reshape: return "Reshape";
-    case Op::transpose: return "Transpose";
-    case Op::resize: return "Resize";
-    case Op::gemm: return "Gemm";
-    case Op::matmul: return "MatMul";
-    case Op::softmax: return "Softmax";
-    case Op::log_softmax: return "LogSoftmax";
-    case Op::lrn: return "LRN";
-    case Op::identity: return "Identity";
-  }
-  return "";
+  const auto* found = std::find_if(std::begin(onnx_names), std::end(onnx_names),
+                                   [&](const auto& n) { return n.first == op; });
+  return found->second;
 }
 
 /// The oldest opset that has the operator in the form needed; 13 unless something newer is.
@@ -133,13 +141,15 @@ pb::TensorProto& Exporter::extra(const char* role, const Shape& shape) {
 void Exporter::input(const char* role, const Shape& shape, const Integers& values) {
   pb::TensorProto& tensor = extra(role, shape);
   tensor.set_data_type(pb::TensorProto::INT64);
-  tensor.mutable_raw_data()->assign(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(std::int64_t));
+  tensor.mutable_raw_data()->assign(reinterpret_cast<const char*>(values.data()),
+                                    values.size() * sizeof(std::int64_t));
 }
 
 void Exporter::input(const char* role, const Shape& shape, const std::vector<float>& values) {
   pb::TensorProto& tensor = extra(role, shape);
   tensor.set_data_type(pb::TensorProto::FLOAT);
-  tensor.mutable_raw_data()->assign(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
+  tensor.mutable_raw_data()->assign(reinterpret_cast<const char*>(values.data()),
+                                    values.size() * sizeof(float));
 }
 
 void Exporter::write_constants() {
@@ -173,22 +183,29 @@ void Exporter::write_pool(const Node& node) {
   write_window(node.window);
   attribute("ceil_mode", std::int64_t{node.ceil_mode});
   if (node.op == Op::average_pool) attribute("count_include_pad", std::int64_t{node.count_include_pad});
-  if (node.op == Op::max_pool || opset_ >= 19) attribute("dilations", Integers{node.window.dilation_h, node.window.dilation_w});
+  if (node.op == Op::max_pool || opset_ >= 19)
+    attribute("dilations", Integers{node.window.dilation_h, node.window.dilation_w});
 }
 
 void Exporter::write_reduce(const Node& node) {
   const bool keep = shape(node.outputs[0]).rank() == shape(node.inputs[0]).rank();
   attribute("keepdims", std::int64_t{keep});
-  if (opset_ < 18) attribute("axes", node.axes);
-  else input("axes", list(node.axes), node.axes);
+  if (opset_ < 18)
+    attribute("axes", node.axes);
+  else
+    input("axes", list(node.axes), node.axes);
 }
 
 const char* coordinates_name(Coordinates c) {
   switch (c) {
-    case Coordinates::half_pixel: return "half_pixel";
-    case Coordinates::pytorch_half_pixel: return "pytorch_half_pixel";
-    case Coordinates::asymmetric: return "asymmetric";
-    case Coordinates::align_corners: return "align_corners";
+    case Coordinates::half_pixel:
+      return "half_pixel";
+    case Coordinates::pytorch_half_pixel:
+      return "pytorch_half_pixel";
+    case Coordinates::asymmetric:
+      return "asymmetric";
+    case Coordinates::align_corners:
+      return "align_corners";
   }
   return "";
 }
@@ -196,12 +213,14 @@ const char* coordinates_name(Coordinates c) {
 void Exporter::write_resize(const Node& node) {
   attribute("mode", node.resize_mode == ResizeMode::nearest ? "nearest" : "linear");
   attribute("coordinate_transformation_mode", coordinates_name(node.coordinates));
-  if (node.resize_mode == ResizeMode::nearest) attribute("nearest_mode", node.nearest_floor ? "floor" : "round_prefer_floor");
+  if (node.resize_mode == ResizeMode::nearest)
+    attribute("nearest_mode", node.nearest_floor ? "floor" : "round_prefer_floor");
   no_input();  // region of interest
   const Shape &x = shape(node.inputs[0]), &y = shape(node.outputs[0]);
   bool scales_tell = true;  // by the rule readers of the file apply
   for (std::size_t d = 0; d < x.rank(); ++d) {
-    scales_tell = scales_tell && std::floor(static_cast<float>(x[d]) * node.scales[d]) == static_cast<float>(y[d]);
+    scales_tell =
+        scales_tell && std::floor(static_cast<float>(x[d]) * node.scales[d]) == static_cast<float>(y[d]);
   }
   if (scales_tell) return input("scales", list(node.scales), node.scales);
   no_input();
@@ -225,13 +244,21 @@ void Exporter::write_slice(const Node& node) {
 Shape Exporter::gather_indices(const Node& node) const {
   const Shape &x = shape(node.inputs[0]), &y = shape(node.outputs[0]);
   const auto axis = static_cast<std::size_t>(node.axes[0]);
-  if (y.rank() + 1 < x.rank()) throw Error{Errc::unsupported, fmt::format("node '{}' (gather): its output {} cannot be written as ONNX; add a reshape behind it", node.name, to_string(y))};
+  if (y.rank() + 1 < x.rank())
+    throw Error{
+        Errc::unsupported,
+        fmt::format("node '{}' (gather): its output {} cannot be written as ONNX; add a reshape behind it",
+                    node.name, to_string(y))};
   const Shape indices{std::span{y.begin() + axis, y.rank() + 1 - x.rank()}};
   bool fits = indices.elements() == static_cast<std::int64_t>(node.begins.size());
   for (std::size_t d = 0; d < x.rank(); ++d) {
     if (d != axis) fits = fits && x[d] == y[d < axis ? d : d + indices.rank() - 1];
   }
-  if (!fits) throw Error{Errc::unsupported, fmt::format("node '{}' (gather): its output {} cannot be written as ONNX; add a reshape behind it", node.name, to_string(y))};
+  if (!fits)
+    throw Error{
+        Errc::unsupported,
+        fmt::format("node '{}' (gather): its output {} cannot be written as ONNX; add a reshape behind it",
+                    node.name, to_string(y))};
   return indices;
 }
 
@@ -240,11 +267,15 @@ void Exporter::write_values(const Node& node) {
   const Shape& y = shape(node.outputs[0]);
   switch (node.op) {
     case Op::clip:
-      if (std::isfinite(node.alpha)) input("min", Shape{}, std::vector<float>{node.alpha});
-      else if (std::isfinite(node.beta)) no_input();
+      if (std::isfinite(node.alpha))
+        input("min", Shape{}, std::vector<float>{node.alpha});
+      else if (std::isfinite(node.beta))
+        no_input();
       if (std::isfinite(node.beta)) input("max", Shape{}, std::vector<float>{node.beta});
       break;
-    case Op::slice: write_slice(node); break;
+    case Op::slice:
+      write_slice(node);
+      break;
     case Op::split: {
       Integers sizes;
       for (const TensorId t : node.outputs) sizes.push_back(shape(t)[static_cast<std::size_t>(node.axes[0])]);
@@ -258,11 +289,20 @@ void Exporter::write_values(const Node& node) {
       input("value", Shape{}, std::vector<float>{node.alpha});
       break;
     }
-    case Op::gather: input("indices", gather_indices(node), node.begins); break;
-    case Op::reshape: input("shape", list(dims(y)), dims(y)); break;
-    case Op::resize: write_resize(node); break;
-    case Op::reduce_mean: write_reduce(node); break;
-    default: break;
+    case Op::gather:
+      input("indices", gather_indices(node), node.begins);
+      break;
+    case Op::reshape:
+      input("shape", list(dims(y)), dims(y));
+      break;
+    case Op::resize:
+      write_resize(node);
+      break;
+    case Op::reduce_mean:
+      write_reduce(node);
+      break;
+    default:
+      break;
   }
 }
 
@@ -273,15 +313,30 @@ void Exporter::write_attributes(const Node& node) {
       attribute("dilations", Integers{node.window.dilation_h, node.window.dilation_w});
       attribute("group", std::int64_t{node.groups});
       break;
-    case Op::max_pool: case Op::average_pool: write_pool(node); break;
-    case Op::batch_norm: attribute("epsilon", node.alpha); break;
-    case Op::leaky_relu: attribute("alpha", node.alpha); break;
+    case Op::max_pool:
+    case Op::average_pool:
+      write_pool(node);
+      break;
+    case Op::batch_norm:
+      attribute("epsilon", node.alpha);
+      break;
+    case Op::leaky_relu:
+      attribute("alpha", node.alpha);
+      break;
     case Op::hard_sigmoid:
       attribute("alpha", node.alpha);
       attribute("beta", node.beta);
       break;
-    case Op::concat: case Op::split: case Op::gather: case Op::softmax: case Op::log_softmax: attribute("axis", node.axes[0]); break;
-    case Op::transpose: attribute("perm", node.axes); break;
+    case Op::concat:
+    case Op::split:
+    case Op::gather:
+    case Op::softmax:
+    case Op::log_softmax:
+      attribute("axis", node.axes[0]);
+      break;
+    case Op::transpose:
+      attribute("perm", node.axes);
+      break;
     case Op::gemm:
       attribute("alpha", node.alpha);
       attribute("beta", node.beta);
@@ -294,7 +349,8 @@ void Exporter::write_attributes(const Node& node) {
       attribute("bias", node.bias);
       attribute("size", std::int64_t{node.size});
       break;
-    default: break;
+    default:
+      break;
   }
 }
 
@@ -329,9 +385,13 @@ pb::ModelProto Exporter::run() {
 
 void Graph::save(const std::filesystem::path& path) const {
   std::uint64_t bytes = 0;
-  for (const GraphTensor& t : tensors()) bytes += t.constant ? static_cast<std::uint64_t>(t.shape.elements()) * sizeof(float) : 0;
-  const auto fail = [&](Errc code, const std::string& text) { throw Error{code, fmt::format("{}: {}", path.string(), text)}; };
-  if (bytes > INT_MAX - (64u << 20)) fail(Errc::io, "the weights are larger than the 2 GiB an ONNX file may have; save parts of the graph");
+  for (const GraphTensor& t : tensors())
+    bytes += t.constant ? static_cast<std::uint64_t>(t.shape.elements()) * sizeof(float) : 0;
+  const auto fail = [&](Errc code, const std::string& text) {
+    throw Error{code, fmt::format("{}: {}", path.string(), text)};
+  };
+  if (bytes > INT_MAX - (64u << 20))
+    fail(Errc::io, "the weights are larger than the 2 GiB an ONNX file may have; save parts of the graph");
   const pb::ModelProto model = Exporter{*this}.run();
   // Written beside the file and renamed, so that a full disk leaves an older file as it was.
   std::filesystem::path temporary = path;

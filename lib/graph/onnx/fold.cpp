@@ -48,7 +48,8 @@ std::vector<T> pick(const std::vector<T>& x, const Shape& shape, std::int64_t st
 }
 
 template <class T>
-void place(const std::vector<T>& x, const Shape& shape, std::vector<T>& out, std::int64_t start, const Steps& steps) {
+void place(const std::vector<T>& x, const Shape& shape, std::vector<T>& out, std::int64_t start,
+           const Steps& steps) {
   std::size_t i = 0;
   walk(shape, start, steps, [&](std::int64_t at) { out[static_cast<std::size_t>(at)] = x[i++]; });
 }
@@ -111,7 +112,8 @@ std::vector<T> concat(std::span<const ConstTensor* const> inputs, const Node& no
 }
 
 template <class T>
-std::vector<ConstTensor> split(const std::vector<T>& x, const ConstTensor& whole, const Node& node, std::span<const Shape> shapes) {
+std::vector<ConstTensor> split(const std::vector<T>& x, const ConstTensor& whole, const Node& node,
+                               std::span<const Shape> shapes) {
   const Steps steps = row_major(whole.shape);
   const auto axis = static_cast<std::size_t>(node.axes[0]);
   std::vector<ConstTensor> parts;
@@ -127,9 +129,12 @@ std::vector<ConstTensor> split(const std::vector<T>& x, const ConstTensor& whole
 std::int64_t arithmetic(Op op, std::int64_t a, std::int64_t b) {
   const auto x = static_cast<std::uint64_t>(a), y = static_cast<std::uint64_t>(b);
   switch (op) {
-    case Op::add: return static_cast<std::int64_t>(x + y);
-    case Op::sub: return static_cast<std::int64_t>(x - y);
-    case Op::mul: return static_cast<std::int64_t>(x * y);
+    case Op::add:
+      return static_cast<std::int64_t>(x + y);
+    case Op::sub:
+      return static_cast<std::int64_t>(x - y);
+    case Op::mul:
+      return static_cast<std::int64_t>(x * y);
     default:
       if (b == 0) throw Error{Errc::bad_model, "divides an integer by zero; export the model again"};
       return b == -1 ? static_cast<std::int64_t>(0 - x) : a / b;
@@ -138,25 +143,39 @@ std::int64_t arithmetic(Op op, std::int64_t a, std::int64_t b) {
 
 float arithmetic(Op op, float a, float b) {
   switch (op) {
-    case Op::add: return a + b;
-    case Op::sub: return a - b;
-    case Op::mul: return a * b;
-    default: return a / b;
+    case Op::add:
+      return a + b;
+    case Op::sub:
+      return a - b;
+    case Op::mul:
+      return a * b;
+    default:
+      return a / b;
   }
 }
 
 std::optional<std::function<float(float)>> unary(const Node& n) {
   switch (n.op) {
-    case Op::relu: return [](float x) { return std::max(x, 0.0f); };
-    case Op::clip: return [&n](float x) { return std::min(std::max(x, n.alpha), n.beta); };
-    case Op::leaky_relu: return [&n](float x) { return x < 0 ? n.alpha * x : x; };
-    case Op::hard_sigmoid: return [&n](float x) { return std::max(0.0f, std::min(1.0f, n.alpha * x + n.beta)); };
-    case Op::hard_swish: return [](float x) { return x * std::max(0.0f, std::min(1.0f, x / 6 + 0.5f)); };
-    case Op::sigmoid: return [](float x) { return 1 / (1 + std::exp(-x)); };
-    case Op::tanh: return [](float x) { return std::tanh(x); };
-    case Op::exp: return [](float x) { return std::exp(x); };
-    case Op::sqrt: return [](float x) { return std::sqrt(x); };
-    default: return std::nullopt;
+    case Op::relu:
+      return [](float x) { return std::max(x, 0.0f); };
+    case Op::clip:
+      return [&n](float x) { return std::min(std::max(x, n.alpha), n.beta); };
+    case Op::leaky_relu:
+      return [&n](float x) { return x < 0 ? n.alpha * x : x; };
+    case Op::hard_sigmoid:
+      return [&n](float x) { return std::max(0.0f, std::min(1.0f, n.alpha * x + n.beta)); };
+    case Op::hard_swish:
+      return [](float x) { return x * std::max(0.0f, std::min(1.0f, x / 6 + 0.5f)); };
+    case Op::sigmoid:
+      return [](float x) { return 1 / (1 + std::exp(-x)); };
+    case Op::tanh:
+      return [](float x) { return std::tanh(x); };
+    case Op::exp:
+      return [](float x) { return std::exp(x); };
+    case Op::sqrt:
+      return [](float x) { return std::sqrt(x); };
+    default:
+      return std::nullopt;
   }
 }
 
@@ -180,35 +199,54 @@ std::vector<float> mean(const ConstTensor& x, const Node& node) {
 }
 
 bool same_types(std::span<const ConstTensor* const> inputs) {
-  return std::all_of(inputs.begin(), inputs.end(), [&](const ConstTensor* x) { return x->is_float() == inputs[0]->is_float(); });
+  return std::all_of(inputs.begin(), inputs.end(),
+                     [&](const ConstTensor* x) { return x->is_float() == inputs[0]->is_float(); });
 }
 
-std::optional<ConstTensor> fold_one(const Node& node, std::span<const ConstTensor* const> in, const Shape& shape, ElementBudget& budget) {
+std::optional<ConstTensor> fold_one(const Node& node, std::span<const ConstTensor* const> in,
+                                    const Shape& shape, ElementBudget& budget) {
   const ConstTensor& x = *in[0];
   const auto structural = [&](auto f) {
     budget.take(shape.elements());
-    return ConstTensor{shape, std::visit([&](const auto& v) -> decltype(x.values) { return f(v); }, x.values), x.boolean};
+    return ConstTensor{shape, std::visit([&](const auto& v) -> decltype(x.values) { return f(v); }, x.values),
+                       x.boolean};
   };
   switch (node.op) {
-    case Op::identity: case Op::reshape: return structural([&](const auto& v) { return v; });
-    case Op::slice: return structural([&](const auto& v) { return slice(v, x.shape, node, shape); });
-    case Op::transpose: return structural([&](const auto& v) { return transpose(v, x.shape, node, shape); });
-    case Op::gather: return structural([&](const auto& v) { return gather(v, x.shape, node); });
-    case Op::pad: return structural([&](const auto& v) { return pad(v, x.shape, node, shape); });
+    case Op::identity:
+    case Op::reshape:
+      return structural([&](const auto& v) { return v; });
+    case Op::slice:
+      return structural([&](const auto& v) { return slice(v, x.shape, node, shape); });
+    case Op::transpose:
+      return structural([&](const auto& v) { return transpose(v, x.shape, node, shape); });
+    case Op::gather:
+      return structural([&](const auto& v) { return gather(v, x.shape, node); });
+    case Op::pad:
+      return structural([&](const auto& v) { return pad(v, x.shape, node, shape); });
     case Op::concat:
       if (!same_types(in)) return std::nullopt;
-      return structural([&](const auto& v) { return concat<typename std::decay_t<decltype(v)>::value_type>(in, node, shape); });
-    case Op::add: case Op::sub: case Op::mul: case Op::div:
+      return structural([&](const auto& v) {
+        return concat<typename std::decay_t<decltype(v)>::value_type>(in, node, shape);
+      });
+    case Op::add:
+    case Op::sub:
+    case Op::mul:
+    case Op::div:
       if (!same_types(in)) return std::nullopt;
       if (x.is_float()) {
-        return ConstTensor{shape, broadcast_apply<float>(x, *in[1], shape, budget, [&](auto a, auto b) { return arithmetic(node.op, a, b); })};
+        return ConstTensor{shape, broadcast_apply<float>(x, *in[1], shape, budget, [&](auto a, auto b) {
+                             return arithmetic(node.op, a, b);
+                           })};
       }
-      return ConstTensor{shape, broadcast_apply<std::int64_t>(x, *in[1], shape, budget, [&](auto a, auto b) { return arithmetic(node.op, a, b); })};
+      return ConstTensor{shape, broadcast_apply<std::int64_t>(x, *in[1], shape, budget, [&](auto a, auto b) {
+                           return arithmetic(node.op, a, b);
+                         })};
     case Op::reduce_mean:
       if (!x.is_float()) return std::nullopt;
       budget.take(shape.elements() * 3);  // double sums
       return ConstTensor{shape, mean(x, node)};
-    default: break;
+    default:
+      break;
   }
   const auto f = unary(node);
   if (!f || !x.is_float()) return std::nullopt;
@@ -226,10 +264,13 @@ ConstTensor expand(const ConstTensor& x, const Shape& shape, ElementBudget& budg
   const Steps own = row_major(x.shape);
   const std::size_t offset = shape.rank() - x.shape.rank();
   for (std::size_t d = 0; d < own.size(); ++d) steps[d + offset] = x.shape[d] == 1 ? 0 : own[d];
-  return {shape, std::visit([&](const auto& v) -> decltype(x.values) { return pick(v, shape, 0, steps); }, x.values), x.boolean};
+  return {shape,
+          std::visit([&](const auto& v) -> decltype(x.values) { return pick(v, shape, 0, steps); }, x.values),
+          x.boolean};
 }
 
-std::optional<std::vector<ConstTensor>> fold_node(const Node& node, std::span<const ConstTensor* const> inputs,
+std::optional<std::vector<ConstTensor>> fold_node(const Node& node,
+                                                  std::span<const ConstTensor* const> inputs,
                                                   std::span<const Shape> shapes, ElementBudget& budget) {
   if (node.op == Op::split) {
     budget.take(inputs[0]->shape.elements());

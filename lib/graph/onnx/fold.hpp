@@ -9,9 +9,10 @@
 
 namespace splitcnn::inline v0 {
 
-/// The outputs of `node`, whose shapes were inferred as `shapes`; nullopt when there is no evaluator for it (the node then
-/// stays in the graph). Takes from the budget before it allocates.
-std::optional<std::vector<ConstTensor>> fold_node(const Node& node, std::span<const ConstTensor* const> inputs,
+/// The outputs of `node`, whose shapes were inferred as `shapes`; nullopt when there is no evaluator for it
+/// (the node then stays in the graph). Takes from the budget before it allocates.
+std::optional<std::vector<ConstTensor>> fold_node(const Node& node,
+                                                  std::span<const ConstTensor* const> inputs,
                                                   std::span<const Shape> shapes, ElementBudget& budget);
 
 /// x in the shape `shape` by numpy rules.
@@ -19,7 +20,8 @@ ConstTensor expand(const ConstTensor& x, const Shape& shape, ElementBudget& budg
 
 /// Element-wise f over two broadcast tensors of one element type T.
 template <class T, class F>
-std::vector<T> broadcast_apply(const ConstTensor& a, const ConstTensor& b, const Shape& shape, ElementBudget& budget, F f) {
+std::vector<T> broadcast_apply(const ConstTensor& a, const ConstTensor& b, const Shape& shape,
+                               ElementBudget& budget, F f) {
   const ConstTensor left = expand(a, shape, budget), right = expand(b, shape, budget);
   std::vector<T> out;
   out.reserve(left.size());

@@ -1,4 +1,5 @@
-// Sources of constants, and operators that exist only in shape arithmetic: their inputs must be known at load.
+// Sources of constants, and operators that exist only in shape arithmetic: their inputs must be known at
+// load.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -27,7 +28,8 @@ void constant(NodeContext& c) {
   }
   if (c.has_attribute("value_float")) return c.emit_constant({Shape{}, Floats{c.real("value_float", 0)}});
   if (c.has_attribute("value_int")) return c.emit_constant({Shape{}, Integers{c.integer("value_int", 0)}});
-  if (const auto floats = c.reals("value_floats")) return c.emit_constant({list_shape(floats->size()), *floats});
+  if (const auto floats = c.reals("value_floats"))
+    return c.emit_constant({list_shape(floats->size()), *floats});
   if (const auto ints = c.integers("value_ints")) return c.emit_constant({list_shape(ints->size()), *ints});
   c.unsupported("holds neither a dense tensor nor numbers; store the constant as a float or integer tensor");
 }
@@ -49,9 +51,13 @@ void shape(NodeContext& c) {
   c.expect_inputs(1, 1);
   const Shape x = c.shape(0);
   const auto rank = static_cast<std::int64_t>(x.rank());
-  const auto resolve = [&](std::int64_t v) { return std::clamp<std::int64_t>(v < 0 ? std::max(v, -rank) + rank : v, 0, rank); };
-  const std::int64_t begin = resolve(c.integer("start", 0)), end = std::max(resolve(c.integer("end", rank)), begin);
-  c.emit_constant({list_shape(static_cast<std::size_t>(end - begin)), Integers(x.begin() + begin, x.begin() + end)});
+  const auto resolve = [&](std::int64_t v) {
+    return std::clamp<std::int64_t>(v < 0 ? std::max(v, -rank) + rank : v, 0, rank);
+  };
+  const std::int64_t begin = resolve(c.integer("start", 0)),
+                     end = std::max(resolve(c.integer("end", rank)), begin);
+  c.emit_constant(
+      {list_shape(static_cast<std::size_t>(end - begin)), Integers(x.begin() + begin, x.begin() + end)});
 }
 
 void size(NodeContext& c) {
@@ -60,7 +66,8 @@ void size(NodeContext& c) {
 }
 
 void require_constant(NodeContext& c) {
-  if (!c.all_constant()) c.unsupported("is supported only in shape arithmetic, not on images; replace it before exporting");
+  if (!c.all_constant())
+    c.unsupported("is supported only in shape arithmetic, not on images; replace it before exporting");
 }
 
 void range(NodeContext& c) {
@@ -80,17 +87,21 @@ void range(NodeContext& c) {
   c.take(n);
   if (floats) {
     Floats out;
-    for (std::int64_t i = 0; i < n; ++i) out.push_back(static_cast<float>(start + static_cast<double>(i) * step));
+    for (std::int64_t i = 0; i < n; ++i)
+      out.push_back(static_cast<float>(start + static_cast<double>(i) * step));
     return c.emit_constant({Shape{n}, std::move(out)});
   }
   Integers out;
-  for (std::int64_t i = 0; i < n; ++i) out.push_back(static_cast<std::int64_t>(start + static_cast<double>(i) * step));
+  for (std::int64_t i = 0; i < n; ++i)
+    out.push_back(static_cast<std::int64_t>(start + static_cast<double>(i) * step));
   c.emit_constant({Shape{n}, std::move(out)});
 }
 
 Shape broadcast_or_fail(NodeContext& c, const Shape& a, const Shape& b) {
   const auto both = broadcast(a, b);
-  if (!both) c.bad(fmt::format("shapes {} and {} do not broadcast; export the model again", to_string(a), to_string(b)));
+  if (!both)
+    c.bad(
+        fmt::format("shapes {} and {} do not broadcast; export the model again", to_string(a), to_string(b)));
   return c.shape_of({both->begin(), both->end()});
 }
 
@@ -134,13 +145,15 @@ void compare(NodeContext& c) {
   const ConstTensor &a = c.constant(0, "values"), &b = c.constant(1, "values");
   expect_same_type(c, a, b);
   const Shape shape = broadcast_or_fail(c, a.shape, b.shape);
-  c.emit_constant({shape, broadcast_apply<std::int64_t>(a, b, shape, c.importer().budget(), Compare{}), true});
+  c.emit_constant(
+      {shape, broadcast_apply<std::int64_t>(a, b, shape, c.importer().budget(), Compare{}), true});
 }
 
 void where(NodeContext& c) {
   c.expect_inputs(3, 3);
   require_constant(c);
-  const ConstTensor &condition = c.constant(0, "condition"), &a = c.constant(1, "values"), &b = c.constant(2, "values");
+  const ConstTensor &condition = c.constant(0, "condition"), &a = c.constant(1, "values"),
+                    &b = c.constant(2, "values");
   expect_same_type(c, a, b);
   if (condition.is_float()) c.bad("its condition is no bool tensor; export the model again");
   const Shape shape = broadcast_or_fail(c, condition.shape, broadcast_or_fail(c, a.shape, b.shape));
@@ -174,8 +187,14 @@ void chain(NodeContext& c) {
     expect_same_type(c, total, next);
     const Shape shape = broadcast_or_fail(c, total.shape, next.shape);
     ElementBudget& budget = c.importer().budget();
-    if (total.is_float()) total.values = broadcast_apply<float>(total, next, shape, budget, [](auto a, auto b) { return on_floats(static_cast<float>(a), static_cast<float>(b)); });
-    else total.values = broadcast_apply<std::int64_t>(total, next, shape, budget, [](auto a, auto b) { return on_integers(static_cast<std::int64_t>(a), static_cast<std::int64_t>(b)); });
+    if (total.is_float())
+      total.values = broadcast_apply<float>(total, next, shape, budget, [](auto a, auto b) {
+        return on_floats(static_cast<float>(a), static_cast<float>(b));
+      });
+    else
+      total.values = broadcast_apply<std::int64_t>(total, next, shape, budget, [](auto a, auto b) {
+        return on_integers(static_cast<std::int64_t>(a), static_cast<std::int64_t>(b));
+      });
     total.shape = shape;
   }
   c.emit_constant(std::move(total));
@@ -249,9 +268,12 @@ enum class Reduction { sum, product, largest, smallest };
 template <class T>
 T combine(Reduction kind, T a, T b) {
   switch (kind) {
-    case Reduction::largest: return std::max(a, b);
-    case Reduction::smallest: return std::min(a, b);
-    default: break;
+    case Reduction::largest:
+      return std::max(a, b);
+    case Reduction::smallest:
+      return std::min(a, b);
+    default:
+      break;
   }
   if constexpr (std::is_integral_v<T>) {  // wraps instead of overflowing
     const auto x = static_cast<std::uint64_t>(a), y = static_cast<std::uint64_t>(b);
@@ -266,7 +288,8 @@ template <class T>
 std::vector<T> reduce_dimension(const std::vector<T>& x, const Shape& shape, std::size_t d, Reduction kind) {
   std::size_t outer = 1, inner = 1;
   const auto n = static_cast<std::size_t>(shape[d]);
-  for (std::size_t i = 0; i < shape.rank(); ++i) (i < d ? outer : inner) *= i == d ? 1 : static_cast<std::size_t>(shape[i]);
+  for (std::size_t i = 0; i < shape.rank(); ++i)
+    (i < d ? outer : inner) *= i == d ? 1 : static_cast<std::size_t>(shape[i]);
   std::vector<T> out;
   for (std::size_t o = 0; o < outer; ++o) {
     for (std::size_t i = 0; i < inner; ++i) {
@@ -286,7 +309,8 @@ void reduce(NodeContext& c) {
   auto named = c.moved_integers("axes", 1, moved);
   ConstTensor x = c.constant(0, "values");
   c.take(2 * static_cast<std::int64_t>(x.size()));
-  if ((!named || named->empty()) && c.flag("noop_with_empty_axes", false)) return c.emit_constant(std::move(x));
+  if ((!named || named->empty()) && c.flag("noop_with_empty_axes", false))
+    return c.emit_constant(std::move(x));
   if (!named || named->empty()) {
     named.emplace();
     for (std::size_t d = 0; d < x.shape.rank(); ++d) named->push_back(static_cast<std::int64_t>(d));
@@ -300,7 +324,8 @@ void reduce(NodeContext& c) {
   }
   for (const std::int64_t a : axes) {
     const auto d = static_cast<std::size_t>(a);
-    x.values = std::visit([&](const auto& v) -> decltype(x.values) { return reduce_dimension(v, x.shape, d, kind); }, x.values);
+    x.values = std::visit(
+        [&](const auto& v) -> decltype(x.values) { return reduce_dimension(v, x.shape, d, kind); }, x.values);
     x.shape[d] = 1;
   }
   x.shape = c.shape_of(dims);
@@ -308,15 +333,37 @@ void reduce(NodeContext& c) {
 }
 
 constexpr OperatorEntry entries[] = {
-    {"Constant", constant}, {"ConstantOfShape", constant_of_shape}, {"Shape", shape}, {"Size", size}, {"Range", range},
-    {"Expand", expand_op}, {"Tile", tile}, {"Where", where}, {"Equal", compare<std::equal_to<>>}, {"Less", compare<std::less<>>},
-    {"Greater", compare<std::greater<>>}, {"LessOrEqual", compare<std::less_equal<>>}, {"GreaterOrEqual", compare<std::greater_equal<>>},
-    {"Not", logical_not}, {"And", chain<conjunction, and_integer>}, {"Or", chain<conjunction, or_integer>},
-    {"Min", chain<smaller, smaller_integer>}, {"Max", chain<larger, larger_integer>}, {"Pow", chain<power, power_integer>},
-    {"Mod", chain<remainder, remainder_integer>}, {"Floor", each<floor_of>}, {"Ceil", each<ceil_of>}, {"Round", each<round_of>},
-    {"Log", each<log_of>}, {"Reciprocal", each<reciprocal_of>}, {"Neg", sign<true>}, {"Abs", sign<false>},
-    {"ReduceSum", reduce<Reduction::sum>}, {"ReduceProd", reduce<Reduction::product>},
-    {"ReduceMax", reduce<Reduction::largest>}, {"ReduceMin", reduce<Reduction::smallest>},
+    {"Constant", constant},
+    {"ConstantOfShape", constant_of_shape},
+    {"Shape", shape},
+    {"Size", size},
+    {"Range", range},
+    {"Expand", expand_op},
+    {"Tile", tile},
+    {"Where", where},
+    {"Equal", compare<std::equal_to<>>},
+    {"Less", compare<std::less<>>},
+    {"Greater", compare<std::greater<>>},
+    {"LessOrEqual", compare<std::less_equal<>>},
+    {"GreaterOrEqual", compare<std::greater_equal<>>},
+    {"Not", logical_not},
+    {"And", chain<conjunction, and_integer>},
+    {"Or", chain<conjunction, or_integer>},
+    {"Min", chain<smaller, smaller_integer>},
+    {"Max", chain<larger, larger_integer>},
+    {"Pow", chain<power, power_integer>},
+    {"Mod", chain<remainder, remainder_integer>},
+    {"Floor", each<floor_of>},
+    {"Ceil", each<ceil_of>},
+    {"Round", each<round_of>},
+    {"Log", each<log_of>},
+    {"Reciprocal", each<reciprocal_of>},
+    {"Neg", sign<true>},
+    {"Abs", sign<false>},
+    {"ReduceSum", reduce<Reduction::sum>},
+    {"ReduceProd", reduce<Reduction::product>},
+    {"ReduceMax", reduce<Reduction::largest>},
+    {"ReduceMin", reduce<Reduction::smallest>},
 };
 
 }  // namespace

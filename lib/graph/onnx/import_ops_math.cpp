@@ -48,13 +48,15 @@ void leaky_relu(NodeContext& c) {
 
 void prelu(NodeContext& c) {
   c.expect_inputs(2, 2);
-  if (!c.is_constant(1)) c.unsupported("its slope is computed from the input image; only a constant one is supported");
+  if (!c.is_constant(1))
+    c.unsupported("its slope is computed from the input image; only a constant one is supported");
   c.emit({.op = Op::prelu}, {&c.input(0), &c.input(1)});
 }
 
 void hard_sigmoid(NodeContext& c) {
   c.expect_inputs(1, 1);
-  c.emit({.op = Op::hard_sigmoid, .alpha = c.real("alpha", 0.2f), .beta = c.real("beta", 0.5f)}, {&c.input(0)});
+  c.emit({.op = Op::hard_sigmoid, .alpha = c.real("alpha", 0.2f), .beta = c.real("beta", 0.5f)},
+         {&c.input(0)});
 }
 
 /// One input stays an identity, n inputs become n-1 additions from the left.
@@ -62,14 +64,18 @@ void sum(NodeContext& c) {
   c.expect_inputs(1, 100'000);
   if (c.inputs() == 1) return c.emit({.op = Op::identity}, {&c.input(0)});
   Value* total = &c.input(0);
-  for (std::size_t i = 1; i + 1 < c.inputs(); ++i) total = &c.emit_before({.op = Op::add}, {total, &c.input(i)}, fmt::format("sum{}", i));
+  for (std::size_t i = 1; i + 1 < c.inputs(); ++i)
+    total = &c.emit_before({.op = Op::add}, {total, &c.input(i)}, fmt::format("sum{}", i));
   c.emit({.op = Op::add}, {total, &c.input(c.inputs() - 1)});
 }
 
 void gemm(NodeContext& c) {
   c.expect_inputs(2, 3);
-  Node node{.op = Op::gemm, .transpose_a = c.flag("transA", false), .transpose_b = c.flag("transB", false),
-            .alpha = c.real("alpha", 1.0f), .beta = c.real("beta", 1.0f)};
+  Node node{.op = Op::gemm,
+            .transpose_a = c.flag("transA", false),
+            .transpose_b = c.flag("transB", false),
+            .alpha = c.real("alpha", 1.0f),
+            .beta = c.real("beta", 1.0f)};
   std::vector<Value*> inputs{&c.input(0), &c.input(1)};
   if (c.has(2)) inputs.push_back(&c.input(2));
   c.emit(std::move(node), std::move(inputs));
@@ -90,12 +96,14 @@ void matmul(NodeContext& c) {
   c.emit_reshape(product, c.shape_of(dims));
 }
 
-/// Until opset 12 the tensor was flattened to two dimensions at `axis` and the softmax ran over all that follows.
+/// Until opset 12 the tensor was flattened to two dimensions at `axis` and the softmax ran over all that
+/// follows.
 template <Op op>
 void softmax(NodeContext& c) {
   c.expect_inputs(1, 1);
   const Shape x = c.shape(0);
-  const std::size_t axis = c.axis(c.integer("axis", c.opset() < 13 ? 1 : -1), std::max<std::size_t>(x.rank(), 1));
+  const std::size_t axis =
+      c.axis(c.integer("axis", c.opset() < 13 ? 1 : -1), std::max<std::size_t>(x.rank(), 1));
   const auto along = [&](std::size_t d) { return Node{.op = op, .axes = {static_cast<std::int64_t>(d)}}; };
   if (c.opset() >= 13) return c.emit(along(axis), {&c.input(0)});
 
@@ -133,11 +141,26 @@ void reduce_mean(NodeContext& c) {
 }
 
 constexpr OperatorEntry entries[] = {
-    {"Relu", unary<Op::relu>}, {"Sigmoid", unary<Op::sigmoid>}, {"Tanh", unary<Op::tanh>}, {"Exp", unary<Op::exp>},
-    {"Sqrt", unary<Op::sqrt>}, {"HardSwish", unary<Op::hard_swish>}, {"Clip", clip}, {"LeakyRelu", leaky_relu},
-    {"PRelu", prelu}, {"HardSigmoid", hard_sigmoid}, {"Add", binary<Op::add>}, {"Sub", binary<Op::sub>},
-    {"Mul", binary<Op::mul>}, {"Div", binary<Op::div>}, {"Sum", sum}, {"Gemm", gemm}, {"MatMul", matmul},
-    {"Softmax", softmax<Op::softmax>}, {"LogSoftmax", softmax<Op::log_softmax>}, {"ReduceMean", reduce_mean},
+    {"Relu", unary<Op::relu>},
+    {"Sigmoid", unary<Op::sigmoid>},
+    {"Tanh", unary<Op::tanh>},
+    {"Exp", unary<Op::exp>},
+    {"Sqrt", unary<Op::sqrt>},
+    {"HardSwish", unary<Op::hard_swish>},
+    {"Clip", clip},
+    {"LeakyRelu", leaky_relu},
+    {"PRelu", prelu},
+    {"HardSigmoid", hard_sigmoid},
+    {"Add", binary<Op::add>},
+    {"Sub", binary<Op::sub>},
+    {"Mul", binary<Op::mul>},
+    {"Div", binary<Op::div>},
+    {"Sum", sum},
+    {"Gemm", gemm},
+    {"MatMul", matmul},
+    {"Softmax", softmax<Op::softmax>},
+    {"LogSoftmax", softmax<Op::log_softmax>},
+    {"ReduceMean", reduce_mean},
 };
 
 }  // namespace

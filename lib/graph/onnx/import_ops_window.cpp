@@ -13,7 +13,9 @@ namespace {
 std::array<int, 2> pair_of(NodeContext& c, const char* name, int otherwise) {
   const auto values = c.integers(name);
   if (!values || values->empty()) return {otherwise, otherwise};
-  if (values->size() != 2) c.bad(fmt::format("attribute {} has {} entries for two spatial dimensions; export the model again", name, values->size()));
+  if (values->size() != 2)
+    c.bad(fmt::format("attribute {} has {} entries for two spatial dimensions; export the model again", name,
+                      values->size()));
   std::array<int, 2> out{};
   for (std::size_t i = 0; i < 2; ++i) {
     const std::int64_t v = (*values)[i];
@@ -25,13 +27,17 @@ std::array<int, 2> pair_of(NodeContext& c, const char* name, int otherwise) {
 
 void expect_image(NodeContext& c) {
   const Shape& x = c.shape(0);
-  if (x.rank() != 4) c.unsupported(fmt::format("its input {} is no N,C,H,W image; only two spatial dimensions are supported", to_string(x)));
+  if (x.rank() != 4)
+    c.unsupported(fmt::format("its input {} is no N,C,H,W image; only two spatial dimensions are supported",
+                              to_string(x)));
 }
 
-/// Padding so that the output has ceil(size / stride) elements; the odd one goes behind (upper) or in front (lower).
+/// Padding so that the output has ceil(size / stride) elements; the odd one goes behind (upper) or in front
+/// (lower).
 std::array<int, 2> same_padding(std::int64_t size, int kernel, int stride, int dilation, bool upper) {
   const std::int64_t out = (size + stride - 1) / stride;
-  const std::int64_t total = std::max<std::int64_t>((out - 1) * stride + std::int64_t{dilation} * (kernel - 1) + 1 - size, 0);
+  const std::int64_t total =
+      std::max<std::int64_t>((out - 1) * stride + std::int64_t{dilation} * (kernel - 1) + 1 - size, 0);
   const auto small = static_cast<int>(total / 2), large = static_cast<int>(total - total / 2);
   return upper ? std::array{small, large} : std::array{large, small};
 }
@@ -39,7 +45,8 @@ std::array<int, 2> same_padding(std::int64_t size, int kernel, int stride, int d
 void explicit_padding(NodeContext& c, Window& w) {
   const auto pads = c.integers("pads");
   if (!pads || pads->empty()) return;
-  if (pads->size() != 4) c.bad(fmt::format("attribute pads has {} entries, needs 4; export the model again", pads->size()));
+  if (pads->size() != 4)
+    c.bad(fmt::format("attribute pads has {} entries, needs 4; export the model again", pads->size()));
   const std::array<int*, 4> to{&w.pad_top, &w.pad_left, &w.pad_bottom, &w.pad_right};
   for (std::size_t i = 0; i < 4; ++i) {
     const std::int64_t v = (*pads)[i];
@@ -70,7 +77,9 @@ Window window_of(NodeContext& c, std::array<int, 2> kernel) {
 }
 
 void expect_constant(NodeContext& c, std::size_t i, const char* role) {
-  if (c.has(i) && !c.is_constant(i)) c.unsupported(fmt::format("its {} are computed from the input image; only constant ones are supported", role));
+  if (c.has(i) && !c.is_constant(i))
+    c.unsupported(
+        fmt::format("its {} are computed from the input image; only constant ones are supported", role));
 }
 
 void conv(NodeContext& c) {
@@ -79,7 +88,8 @@ void conv(NodeContext& c) {
   expect_constant(c, 1, "weights");
   expect_constant(c, 2, "biases");
   const Shape& w = c.shape(1);
-  if (w.rank() != 4) c.bad(fmt::format("its weights have the shape {}, not O,I,H,W; export the model again", to_string(w)));
+  if (w.rank() != 4)
+    c.bad(fmt::format("its weights have the shape {}, not O,I,H,W; export the model again", to_string(w)));
   std::array<int, 2> kernel = pair_of(c, "kernel_shape", 0);
   for (std::size_t i = 0; i < 2; ++i) {
     if (w[i + 2] < 1 || w[i + 2] > (1 << 20) || (kernel[i] != 0 && kernel[i] != w[i + 2])) {
@@ -99,7 +109,9 @@ Node pool_node(NodeContext& c, Op op) {
   c.expect_inputs(1, 1);
   expect_image(c);
   if (!c.has_attribute("kernel_shape")) c.bad("has no kernel_shape; export the model again");
-  Node node{.op = op, .window = window_of(c, pair_of(c, "kernel_shape", 1)), .ceil_mode = c.flag("ceil_mode", false)};
+  Node node{.op = op,
+            .window = window_of(c, pair_of(c, "kernel_shape", 1)),
+            .ceil_mode = c.flag("ceil_mode", false)};
   const Window& w = node.window;
   // A window that lies in the padding altogether has no maximum and no mean.
   if (std::max(w.pad_top, w.pad_bottom) >= w.kernel_h || std::max(w.pad_left, w.pad_right) >= w.kernel_w) {
@@ -123,7 +135,8 @@ void global_average_pool(NodeContext& c) {
   c.expect_inputs(1, 1);
   const Shape& x = c.shape(0);
   if (x.rank() == 4) return c.emit({.op = Op::global_average_pool}, {&c.input(0)});
-  if (x.rank() < 3) c.bad(fmt::format("its input {} has no spatial dimensions; export the model again", to_string(x)));
+  if (x.rank() < 3)
+    c.bad(fmt::format("its input {} has no spatial dimensions; export the model again", to_string(x)));
   Node node{.op = Op::reduce_mean};
   Shape out = x;
   for (std::size_t d = 2; d < x.rank(); ++d) {
@@ -137,7 +150,8 @@ void batch_normalization(NodeContext& c) {
   c.expect_inputs(5, 5);
   c.only_first_output("running statistics");
   if (c.flag("training_mode", false)) c.unsupported("is in training mode; export the model for inference");
-  if (!c.flag("spatial", true)) c.unsupported("spatial = 0 (per-element statistics); export the model with a newer opset");
+  if (!c.flag("spatial", true))
+    c.unsupported("spatial = 0 (per-element statistics); export the model with a newer opset");
   for (std::size_t i = 1; i < 5; ++i) expect_constant(c, i, "parameters");
   std::vector<Value*> inputs;
   for (std::size_t i = 0; i < 5; ++i) inputs.push_back(&c.input(i));
@@ -148,13 +162,21 @@ void lrn(NodeContext& c) {
   c.expect_inputs(1, 1);
   const std::int64_t size = c.integer("size", 0);
   if (size < 1 || size > (1 << 20)) c.bad(fmt::format("size is {}; export the model again", size));
-  c.emit({.op = Op::lrn, .alpha = c.real("alpha", 1e-4f), .beta = c.real("beta", 0.75f), .bias = c.real("bias", 1.0f), .size = static_cast<int>(size)},
+  c.emit({.op = Op::lrn,
+          .alpha = c.real("alpha", 1e-4f),
+          .beta = c.real("beta", 0.75f),
+          .bias = c.real("bias", 1.0f),
+          .size = static_cast<int>(size)},
          {&c.input(0)});
 }
 
 constexpr OperatorEntry entries[] = {
-    {"Conv", conv}, {"MaxPool", max_pool}, {"AveragePool", average_pool}, {"GlobalAveragePool", global_average_pool},
-    {"BatchNormalization", batch_normalization}, {"LRN", lrn},
+    {"Conv", conv},
+    {"MaxPool", max_pool},
+    {"AveragePool", average_pool},
+    {"GlobalAveragePool", global_average_pool},
+    {"BatchNormalization", batch_normalization},
+    {"LRN", lrn},
 };
 
 }  // namespace

@@ -28,10 +28,16 @@ std::string without_prefix(const std::string& text, const std::string& node) {
 }  // namespace
 
 Importer::Importer(pb::ModelProto& model, std::string what, const LoadOptions& options, ExternalData external)
-    : model_{model}, graph_{*model.mutable_graph()}, what_{std::move(what)}, options_{options}, external_{std::move(external)},
-      budget_{options.max_tensor_elements}, builder_{graph_.name()} {
+    : model_{model},
+      graph_{*model.mutable_graph()},
+      what_{std::move(what)},
+      options_{options},
+      external_{std::move(external)},
+      budget_{options.max_tensor_elements},
+      builder_{graph_.name()} {
   for (const auto& import : model_.opset_import()) {
-    if (standard(import.domain())) opset_ = static_cast<int>(std::clamp<std::int64_t>(import.version(), 0, 1'000'000));
+    if (standard(import.domain()))
+      opset_ = static_cast<int>(std::clamp<std::int64_t>(import.version(), 0, 1'000'000));
   }
 }
 
@@ -43,7 +49,8 @@ Value* Importer::find(const std::string& name) {
 const ConstTensor& Importer::constant(Value& value) {
   if (!value.constant) {
     try {
-      value.constant = std::make_unique<ConstTensor>(decode_tensor(*value.initializer, options_.max_tensor_elements, external_));
+      value.constant = std::make_unique<ConstTensor>(
+          decode_tensor(*value.initializer, options_.max_tensor_elements, external_));
     } catch (const Error& e) {
       throw Error{e.code(), fmt::format("constant '{}' {}", value.name, e.what())};
     }
@@ -62,11 +69,15 @@ TensorId Importer::tensor(Value& value) {
   if (value.id) return *value.id;
   const ConstTensor& values = constant(value);
   if (!values.is_float()) {
-    throw Error{Errc::unsupported, fmt::format("computes with the integer or bool tensor '{}', which only shape arithmetic may do; "
-                                               "export the model with float32 tensors", value.name)};
+    throw Error{
+        Errc::unsupported,
+        fmt::format("computes with the integer or bool tensor '{}', which only shape arithmetic may do; "
+                    "export the model with float32 tensors",
+                    value.name)};
   }
   // The last reader takes the values, so that weights are not kept twice.
-  std::vector<float> floats = value.readers <= 1 ? std::move(std::get<0>(value.constant->values)) : values.floats();
+  std::vector<float> floats =
+      value.readers <= 1 ? std::move(std::get<0>(value.constant->values)) : values.floats();
   value.id = builder_.constant(value.name, value.shape, std::move(floats));
   return *value.id;
 }
@@ -87,8 +98,9 @@ std::string Importer::unused_name(const std::string& wanted) {
 
 std::string Importer::label(int node) const {
   const pb::NodeProto& n = graph_.node(node);
-  const std::string name = !n.name().empty() ? fmt::format("'{}'", n.name())
-                           : n.output_size() > 0 ? fmt::format("#{} writing '{}'", node, n.output(0)) : fmt::format("#{}", node);
+  const std::string name = !n.name().empty()     ? fmt::format("'{}'", n.name())
+                           : n.output_size() > 0 ? fmt::format("#{} writing '{}'", node, n.output(0))
+                                                 : fmt::format("#{}", node);
   const std::string domain = standard(n.domain()) ? "" : n.domain() + ".";
   return fmt::format("node {} ({}{}, opset {})", name, domain, n.op_type(), opset_);
 }
@@ -108,26 +120,38 @@ void Importer::break_outputs(int node) {
 
 void Importer::throw_problems() const {
   if (problems_.empty()) return;
-  const bool damaged = std::any_of(problems_.begin(), problems_.end(), [](const Problem& p) { return p.code != Errc::unsupported; });
-  const Errc code = !damaged ? Errc::unsupported : problems_.size() == 1 ? problems_[0].code : Errc::bad_model;
+  const bool damaged = std::any_of(problems_.begin(), problems_.end(),
+                                   [](const Problem& p) { return p.code != Errc::unsupported; });
+  const Errc code = !damaged                ? Errc::unsupported
+                    : problems_.size() == 1 ? problems_[0].code
+                                            : Errc::bad_model;
   if (problems_.size() == 1) throw Error{code, fmt::format("{}: {}", what_, problems_[0].text)};
   std::string text = fmt::format("{}: {} problems:", what_, problems_.size());
   for (std::size_t i = 0; i < std::min(problems_.size(), max_listed); ++i) text += "\n  " + problems_[i].text;
-  if (problems_.size() > max_listed) text += fmt::format("\n  ... and {} more", problems_.size() - max_listed);
+  if (problems_.size() > max_listed)
+    text += fmt::format("\n  ... and {} more", problems_.size() - max_listed);
   throw Error{code, text};
 }
 
 void Importer::check_model() const {
-  const auto fail = [&](Errc code, const std::string& text) { throw Error{code, fmt::format("{}: {}", what_, text)}; };
-  if (graph_.node_size() == 0) fail(Errc::bad_model, "is not an ONNX model with nodes; check that it is the right file and complete");
+  const auto fail = [&](Errc code, const std::string& text) {
+    throw Error{code, fmt::format("{}: {}", what_, text)};
+  };
+  if (graph_.node_size() == 0)
+    fail(Errc::bad_model, "is not an ONNX model with nodes; check that it is the right file and complete");
   if (model_.ir_version() < min_ir || model_.ir_version() > max_ir) {
-    fail(Errc::unsupported, fmt::format("IR version {} is outside {} to {}; export the model with another version of ONNX", model_.ir_version(), min_ir, max_ir));
+    fail(Errc::unsupported,
+         fmt::format("IR version {} is outside {} to {}; export the model with another version of ONNX",
+                     model_.ir_version(), min_ir, max_ir));
   }
   if (opset_ < min_opset || opset_ > max_opset) {
-    fail(Errc::unsupported, fmt::format("opset {} is outside {} to {}; export the model with one of these", opset_, min_opset, max_opset));
+    fail(Errc::unsupported, fmt::format("opset {} is outside {} to {}; export the model with one of these",
+                                        opset_, min_opset, max_opset));
   }
   if (static_cast<std::size_t>(graph_.node_size()) > options_.max_nodes) {
-    fail(Errc::unsupported, fmt::format("has {} nodes, more than LoadOptions::max_nodes = {}; raise it to load the model", graph_.node_size(), options_.max_nodes));
+    fail(Errc::unsupported,
+         fmt::format("has {} nodes, more than LoadOptions::max_nodes = {}; raise it to load the model",
+                     graph_.node_size(), options_.max_nodes));
   }
 }
 
@@ -135,7 +159,8 @@ void Importer::declare_initializers() {
   for (pb::TensorProto& tensor : *graph_.mutable_initializer()) {
     if (tensor.name().empty()) continue;  // cannot be read by anyone
     if (values_.contains(tensor.name())) {
-      report(Errc::bad_model, fmt::format("constant '{}': occurs twice; give each a name of its own", tensor.name()));
+      report(Errc::bad_model,
+             fmt::format("constant '{}': occurs twice; give each a name of its own", tensor.name()));
       continue;
     }
     Value& value = define(tensor.name());
@@ -148,7 +173,8 @@ void Importer::declare_initializers() {
     value.initializer = &tensor;
   }
   for (const auto& sparse : graph_.sparse_initializer()) {
-    report(Errc::unsupported, fmt::format("constant '{}': sparse tensors are not supported; store it dense", sparse.values().name()));
+    report(Errc::unsupported, fmt::format("constant '{}': sparse tensors are not supported; store it dense",
+                                          sparse.values().name()));
     define(sparse.values().name()).broken = true;
   }
 }
@@ -156,9 +182,11 @@ void Importer::declare_initializers() {
 void Importer::declare_inputs() {
   for (const auto& input : graph_.input()) {
     if (input.name().empty()) continue;
-    if (values_.contains(input.name()) && !input_names_.contains(input.name())) continue;  // IR 3 lists weights as inputs
+    if (values_.contains(input.name()) && !input_names_.contains(input.name()))
+      continue;  // IR 3 lists weights as inputs
     if (!input_names_.insert(input.name()).second) {
-      report(Errc::bad_model, fmt::format("input '{}': occurs twice; give each a name of its own", input.name()));
+      report(Errc::bad_model,
+             fmt::format("input '{}': occurs twice; give each a name of its own", input.name()));
     }
     define(input.name());
   }
@@ -168,19 +196,25 @@ void Importer::declare_input(const pb::ValueInfoProto& input) {
   Value& value = *find(input.name());
   if (value.id || value.broken) return;
   value.broken = true;  // until it turns out well
-  const auto problem = [&](Errc code, const std::string& text) { report(code, fmt::format("input '{}': {}", input.name(), text)); };
+  const auto problem = [&](Errc code, const std::string& text) {
+    report(code, fmt::format("input '{}': {}", input.name(), text));
+  };
   const auto& type = input.type().tensor_type();
   if (!is_float_type(type.elem_type())) {
-    return problem(Errc::unsupported, fmt::format("has elements of {}; only float inputs are supported, export the model so", element_type_name(type.elem_type())));
+    return problem(Errc::unsupported,
+                   fmt::format("has elements of {}; only float inputs are supported, export the model so",
+                               element_type_name(type.elem_type())));
   }
-  if (!type.has_shape()) return problem(Errc::unsupported, "has no shape; export the model with a fixed input size");
+  if (!type.has_shape())
+    return problem(Errc::unsupported, "has no shape; export the model with a fixed input size");
   std::vector<std::int64_t> dims;
   for (int d = 0; d < type.shape().dim_size(); ++d) {
     std::int64_t size = type.shape().dim(d).dim_value();
     if (size < 1 && d == 0) size = options_.batch;
     if (size < 1) {
-      return problem(Errc::unsupported, fmt::format("dimension {} ('{}') is dynamic; only the batch may be, export the model with a fixed input size", d,
-                                                    type.shape().dim(d).dim_param()));
+      return problem(Errc::unsupported, fmt::format("dimension {} ('{}') is dynamic; only the batch may be, "
+                                                    "export the model with a fixed input size",
+                                                    d, type.shape().dim(d).dim_param()));
     }
     dims.push_back(size);
   }
@@ -200,7 +234,9 @@ void Importer::find_producers() {
       if (name.empty()) continue;
       names_.insert(name);
       if (!producers_.emplace(name, n).second || values_.contains(name)) {
-        report(Errc::bad_model, fmt::format("{}: writes '{}', which exists already; give every tensor a name of its own", label(n), name));
+        report(Errc::bad_model,
+               fmt::format("{}: writes '{}', which exists already; give every tensor a name of its own",
+                           label(n), name));
       }
     }
   }
@@ -230,12 +266,17 @@ void Importer::select_nodes() {
 void Importer::check_inputs(int n) {
   const pb::NodeProto& node = graph_.node(n);
   if (find_operator(node.domain(), node.op_type()) == nullptr) {
-    report_node(n, Errc::unsupported, "this operator is not supported; replace it before exporting, or end the model in front of it");
+    report_node(
+        n, Errc::unsupported,
+        "this operator is not supported; replace it before exporting, or end the model in front of it");
     return;
   }
   for (const std::string& name : node.input()) {
     if (!name.empty() && !producers_.contains(name) && !values_.contains(name)) {
-      report_node(n, Errc::bad_model, fmt::format("reads '{}', which is no input, constant or result of a node; export the model again", name));
+      report_node(
+          n, Errc::bad_model,
+          fmt::format("reads '{}', which is no input, constant or result of a node; export the model again",
+                      name));
       return;
     }
   }
@@ -269,15 +310,19 @@ void Importer::sort_nodes() {
   }
   if (order_.size() == wanted) return;
   for (int n = 0; n < graph_.node_size(); ++n) {
-    if (missing[static_cast<std::size_t>(n)] > 0) report_node(n, Errc::bad_model, "lies in or behind a cycle; a model must not feed back, export it again");
+    if (missing[static_cast<std::size_t>(n)] > 0)
+      report_node(n, Errc::bad_model,
+                  "lies in or behind a cycle; a model must not feed back, export it again");
   }
 }
 
 void Importer::import_node(int n) {
   const pb::NodeProto& node = graph_.node(n);
-  if (node.output_size() == 0 || node.output(0).empty()) return report_node(n, Errc::bad_model, "has no first output; export the model again");
+  if (node.output_size() == 0 || node.output(0).empty())
+    return report_node(n, Errc::bad_model, "has no first output; export the model again");
   for (const std::string& name : node.output()) {
-    if (!name.empty() && find(name) != nullptr) return;  // reported already: unknown operator, or a name taken twice
+    if (!name.empty() && find(name) != nullptr)
+      return;  // reported already: unknown operator, or a name taken twice
   }
   const bool broken = std::any_of(node.input().begin(), node.input().end(), [&](const std::string& name) {
     const Value* value = name.empty() ? nullptr : find(name);
@@ -289,7 +334,10 @@ void Importer::import_node(int n) {
     find_operator(node.domain(), node.op_type())(context);
     for (const std::string& name : node.output()) {
       if (has_readers(name) && find(name) == nullptr) {
-        throw Error{Errc::unsupported, fmt::format("its output '{}' is used and not supported; replace the node before exporting", name)};
+        throw Error{
+            Errc::unsupported,
+            fmt::format("its output '{}' is used and not supported; replace the node before exporting",
+                        name)};
       }
     }
   } catch (const Error& e) {
@@ -304,13 +352,20 @@ void Importer::declare_outputs() {
   std::unordered_set<std::string> seen;
   if (graph_.output_size() == 0) report(Errc::bad_model, "the graph has no outputs; export the model again");
   for (const auto& output : graph_.output()) {
-    const auto problem = [&](const char* text) { report(Errc::bad_model, fmt::format("output '{}': {}", output.name(), text)); };
+    const auto problem = [&](const char* text) {
+      report(Errc::bad_model, fmt::format("output '{}': {}", output.name(), text));
+    };
     const Value* value = find(output.name());
-    if (value == nullptr) problem("is written by no node; export the model again");
-    else if (value->broken) continue;
-    else if (!seen.insert(output.name()).second) problem("occurs twice; export the model again");
-    else if (!value->id || !producers_.contains(output.name())) problem("is not computed from the input; remove it from the model");
-    else builder_.output(*value->id);
+    if (value == nullptr)
+      problem("is written by no node; export the model again");
+    else if (value->broken)
+      continue;
+    else if (!seen.insert(output.name()).second)
+      problem("occurs twice; export the model again");
+    else if (!value->id || !producers_.contains(output.name()))
+      problem("is not computed from the input; remove it from the model");
+    else
+      builder_.output(*value->id);
   }
 }
 
@@ -329,7 +384,8 @@ Graph Importer::run() && {
   sort_nodes();
   for (const int n : order_) import_node(n);
   declare_outputs();
-  if (problems_.empty() && !has_input_) report(Errc::bad_model, "no output depends on an input; export the model again");
+  if (problems_.empty() && !has_input_)
+    report(Errc::bad_model, "no output depends on an input; export the model again");
   throw_problems();
   return std::move(builder_).build();
 }

@@ -12,15 +12,16 @@
 
 namespace splitcnn::inline v0 {
 
-/// What an ONNX tensor name stands for while the graph is being built: a tensor of the graph, a constant, or both.
+/// What an ONNX tensor name stands for while the graph is being built: a tensor of the graph, a constant, or
+/// both.
 struct Value {
   std::string name;
   Shape shape;
   pb::TensorProto* initializer = nullptr;  ///< not decoded yet
   std::unique_ptr<ConstTensor> constant;   ///< values known at load
   std::optional<TensorId> id;              ///< in the builder
-  int readers = 0;                         ///< uses that are still to come: the last one may take the values away
-  bool broken = false;                     ///< its node was reported: whatever reads it stays silent
+  int readers = 0;      ///< uses that are still to come: the last one may take the values away
+  bool broken = false;  ///< its node was reported: whatever reads it stays silent
 
   [[nodiscard]] bool is_constant() const noexcept { return initializer != nullptr || constant != nullptr; }
 };
@@ -40,7 +41,7 @@ class Importer {
   [[nodiscard]] static bool is_float(const Value& value);
   /// The value as a tensor of the graph; constants become weights.
   TensorId tensor(Value& value);
-  Value& define(std::string name);                    ///< a new value under a model's name
+  Value& define(std::string name);                     ///< a new value under a model's name
   std::string unused_name(const std::string& wanted);  ///< a name no tensor of the model has
   GraphBuilder& builder() noexcept { return builder_; }
   ElementBudget& budget() noexcept { return budget_; }
@@ -78,12 +79,12 @@ class Importer {
   bool has_input_ = false;
   GraphBuilder builder_;
   std::unordered_map<std::string, Value> values_;
-  std::unordered_set<std::string> names_;             ///< every tensor name of the model and those made up
-  std::unordered_map<std::string, int> producers_;    ///< tensor name to node index
-  std::unordered_set<std::string> input_names_;       ///< graph inputs that are no initialisers
-  std::unordered_map<std::string, int> readers_;      ///< uses by wanted nodes and graph outputs
-  std::vector<char> wanted_;                          ///< per node: an output of the graph depends on it
-  std::vector<int> order_;                            ///< wanted nodes, topological, otherwise as in the file
+  std::unordered_set<std::string> names_;           ///< every tensor name of the model and those made up
+  std::unordered_map<std::string, int> producers_;  ///< tensor name to node index
+  std::unordered_set<std::string> input_names_;     ///< graph inputs that are no initialisers
+  std::unordered_map<std::string, int> readers_;    ///< uses by wanted nodes and graph outputs
+  std::vector<char> wanted_;                        ///< per node: an output of the graph depends on it
+  std::vector<int> order_;                          ///< wanted nodes, topological, otherwise as in the file
   std::vector<Problem> problems_;
 };
 

@@ -1,5 +1,6 @@
 #pragma once
-/// One ONNX node while it is imported: checked access to attributes and inputs, and emission of internal nodes.
+/// One ONNX node while it is imported: checked access to attributes and inputs, and emission of internal
+/// nodes.
 #include <optional>
 #include <string>
 #include <string_view>
@@ -20,7 +21,9 @@ class NodeContext {
   // Attributes. A wrong type is bad_model.
   [[nodiscard]] bool has_attribute(std::string_view name) const { return attribute(name) != nullptr; }
   [[nodiscard]] std::int64_t integer(std::string_view name, std::int64_t otherwise) const;
-  [[nodiscard]] bool flag(std::string_view name, bool otherwise) const { return integer(name, otherwise) != 0; }
+  [[nodiscard]] bool flag(std::string_view name, bool otherwise) const {
+    return integer(name, otherwise) != 0;
+  }
   [[nodiscard]] float real(std::string_view name, float otherwise) const;
   [[nodiscard]] std::string text(std::string_view name, std::string_view otherwise) const;
   [[nodiscard]] std::optional<std::vector<std::int64_t>> integers(std::string_view name) const;
@@ -48,11 +51,12 @@ class NodeContext {
   /// Only output 0 may be read; `what` says what the others are.
   void only_first_output(const char* what) const;
 
-  /// Adds the internal node that writes output 0 of this ONNX node. `node.inputs` is filled from `inputs`. When all of them are
-  /// constant the node is evaluated instead.
+  /// Adds the internal node that writes output 0 of this ONNX node. `node.inputs` is filled from `inputs`.
+  /// When all of them are constant the node is evaluated instead.
   void emit(Node node, std::vector<Value*> inputs, std::optional<Shape> shape = {});
   /// The same for a node in front of the last one; its name and its tensor's name are made up from `suffix`.
-  Value& emit_before(Node node, std::vector<Value*> inputs, std::string_view suffix, std::optional<Shape> shape = {});
+  Value& emit_before(Node node, std::vector<Value*> inputs, std::string_view suffix,
+                     std::optional<Shape> shape = {});
   void emit_split(Node node, Value& x, const std::vector<Shape>& shapes);
   /// A constant as output 0, or as an operand.
   void emit_constant(ConstTensor value);
@@ -70,8 +74,10 @@ class NodeContext {
   Importer& importer() noexcept { return importer_; }
 
  private:
-  bool fold(const Node& node, const std::vector<Value*>& inputs, const std::vector<std::string>& names, const std::vector<Shape>& given);
-  std::vector<Value*> emit_all(Node node, const std::vector<Value*>& inputs, std::vector<std::string> names, std::vector<Shape> given);
+  bool fold(const Node& node, const std::vector<Value*>& inputs, const std::vector<std::string>& names,
+            const std::vector<Shape>& given);
+  std::vector<Value*> emit_all(Node node, const std::vector<Value*>& inputs, std::vector<std::string> names,
+                               std::vector<Shape> given);
 
   Importer& importer_;
   const pb::NodeProto& proto_;

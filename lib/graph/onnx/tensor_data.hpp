@@ -8,8 +8,8 @@ namespace splitcnn::inline v0 {
 /// Shape of the tensor, checked against `max_elements`. Throws bad_model.
 Shape tensor_shape(const pb::TensorProto& tensor, std::int64_t max_elements);
 
-/// Values of the tensor: every size is checked before memory is taken. Throws bad_model, unsupported (element types without a
-/// meaning here) or what ExternalData throws.
+/// Values of the tensor: every size is checked before memory is taken. Throws bad_model, unsupported (element
+/// types without a meaning here) or what ExternalData throws.
 ConstTensor decode_tensor(const pb::TensorProto& tensor, std::int64_t max_elements, ExternalData& external);
 
 /// The values as another element type of ONNX. Throws unsupported for one without a meaning here.
