@@ -9,7 +9,8 @@
 /// Values are int8 * 2^-fix_point: per tensor, symmetric, power-of-two. Fix points minimise the squared error
 /// of round-trip quantisation over what calibration saw (not the maximum). Weights and biases round half away
 /// from zero, activations half up, as the vendor's quantizer does (Xilinx/Vitis-AI v3.0, vai_q_pytorch,
-/// nndct_fix_kernels_cpu.h, methods 3 and 2).
+/// nndct_fix_kernels_cpu.h, methods 3 and 2); then single weights move to their other neighbour where the input's statistics say
+/// that the output comes closer to float. Tensors between two convolutions are equalised per channel.
 #include <filesystem>
 #include <functional>
 #include <span>
@@ -21,20 +22,44 @@ namespace splitcnn::inline v0 {
 
 /// Fix points of a convolution or gemm when the nodes up to `folded_through` (its own id when nothing is folded: the cut
 /// falls right behind it) are folded into its weights. Stand-alone channel-wise affine nodes (batch_norm, add or mul
-/// with a per-channel constant) have an entry of their own, as 1x1 depthwise convolutions.
+/// with a per-channel constant) have an entry of their own, as 1x1 depthwise convolutions. A convolution beside an equalised
+/// tensor has further entries for when that tensor stays inside the segment.
 struct WeightQuant {
   NodeId node = 0;
   NodeId folded_through = 0;
   int weight_fix_point = 0;
   int bias_fix_point = 0;
+  bool equalised_in = false;   ///< its input carries the scales of channel_scale(input)
+  bool equalised_out = false;  ///< so does its output
   friend bool operator==(const WeightQuant&, const WeightQuant&) = default;
+};
+
+/// Cross-layer equalisation of a tensor between two convolutions: inside a segment channel c is stored times factors[c], the
+/// weights that write it are multiplied and those that read it divided, so that one fix point per tensor suits all channels. Where
+/// the tensor crosses a cut it is stored plainly, with QuantizedGraph::fix_point().
+struct ChannelScale {
+  TensorId tensor = 0;
+  NodeId writer = 0, writer_through = 0;  ///< the convolution that writes it, and the last node folded into that
+  NodeId reader = 0;                      ///< the one that reads it
+  int fix_point = 0;                      ///< of the scaled tensor
+  std::vector<float> factors;             ///< > 0
+  friend bool operator==(const ChannelScale&, const ChannelScale&) = default;
+};
+
+/// Mean and variance of each channel of a tensor that convolutions read: what rounding their weights looks at.
+struct ChannelMoments {
+  TensorId tensor = 0;
+  std::vector<float> mean, variance;
+  friend bool operator==(const ChannelMoments&, const ChannelMoments&) = default;
 };
 
 /// A graph with fix points. A value; cheap to copy like Graph.
 class SPLITCNN_API QuantizedGraph {
  public:
-  /// `fix_points` has one entry per tensor of the graph (ignored for constants), `weights` sorted by (node, folded_through).
-  QuantizedGraph(Graph graph, std::vector<int> fix_points, std::vector<WeightQuant> weights, bool synthetic = false);
+  /// `fix_points` has one entry per tensor of the graph (ignored for constants), `weights` sorted by (node, folded_through,
+  /// equalised_in, equalised_out), `scales` and `moments` by tensor. Throws bad_argument.
+  QuantizedGraph(Graph graph, std::vector<int> fix_points, std::vector<WeightQuant> weights, bool synthetic = false,
+                 std::vector<ChannelScale> scales = {}, std::vector<ChannelMoments> moments = {});
 
   /// Reads what save() wrote and checks that it belongs to `graph` (hash). Throws io, bad_file, mismatch.
   static QuantizedGraph load(const Graph& graph, const std::filesystem::path& json);
@@ -45,8 +70,15 @@ class SPLITCNN_API QuantizedGraph {
   [[nodiscard]] int fix_point(TensorId id) const noexcept { return fix_points_[id]; }
   [[nodiscard]] std::span<const int> fix_points() const noexcept { return fix_points_; }
   /// Throws mismatch naming the node when calibration has no such entry.
-  [[nodiscard]] const WeightQuant& weight(NodeId node, NodeId folded_through) const;
+  [[nodiscard]] const WeightQuant& weight(NodeId node, NodeId folded_through, bool equalised_in = false,
+                                          bool equalised_out = false) const;
   [[nodiscard]] std::span<const WeightQuant> weights() const noexcept { return weights_; }
+  /// nullptr for tensors that are not equalised.
+  [[nodiscard]] const ChannelScale* channel_scale(TensorId id) const noexcept;
+  [[nodiscard]] std::span<const ChannelScale> channel_scales() const noexcept { return scales_; }
+  /// nullptr where nothing is known: then weights are rounded one by one.
+  [[nodiscard]] const ChannelMoments* moments(TensorId id) const noexcept;
+  [[nodiscard]] std::span<const ChannelMoments> moments() const noexcept { return moments_; }
   /// True when calibrated on noise (zoo graphs): good for speed, meaningless for accuracy.
   [[nodiscard]] bool synthetic() const noexcept { return synthetic_; }
 
@@ -54,6 +86,8 @@ class SPLITCNN_API QuantizedGraph {
   Graph graph_;
   std::vector<int> fix_points_;
   std::vector<WeightQuant> weights_;
+  std::vector<ChannelScale> scales_;
+  std::vector<ChannelMoments> moments_;
   bool synthetic_ = false;
 };
 

@@ -12,6 +12,7 @@
 #include "core/convert.hpp"
 #include "cpu/executor.hpp"
 #include "graph/lower.hpp"
+#include "quant/equalise.hpp"
 #include "quant/fix_point.hpp"
 
 namespace splitcnn::inline v0 {
@@ -19,6 +20,7 @@ namespace splitcnn::inline v0 {
 namespace {
 
 constexpr std::size_t sample_size = 8192;  // values per tensor and frame that statistics look at
+constexpr std::size_t second_look = 32;    // frames that the fix points of equalised tensors are chosen on
 
 /// What calibration saw of each activation.
 class Observer {
@@ -43,6 +45,23 @@ class Observer {
 
   [[nodiscard]] const ErrorTable& table(TensorId t) const { return tables_[t]; }
 
+  [[nodiscard]] std::span<const float> value(TensorId t) const { return run_.value(t); }
+  [[nodiscard]] std::span<const float> input_or_value(TensorId t) {
+    for (std::size_t i = 0; i < run_.input_ids().size(); ++i) {
+      if (run_.input_ids()[i] == t) return run_.input(i);
+    }
+    return run_.value(t);
+  }
+
+  /// Shows the last frame of an equalised tensor to its own table.
+  void look_at_scaled(const ChannelScale& scale, ErrorTable& table) {
+    const auto values = run_.value(scale.tensor);
+    const std::vector<float>& factors = scale.factors;
+    sample_.clear();
+    for_each_sample(values.size(), [&](std::size_t i) { sample_.push_back(values[i] * factors[i % factors.size()]); });
+    table.add(sample_);
+  }
+
  private:
   void look_at(TensorId t, std::span<const float> values, const std::string& writer) {
     float poison = 0;  // stays 0 unless something is NaN or infinite
@@ -52,13 +71,22 @@ class Observer {
                                                "the frames", graph_.tensor(t).name, writer)};
     }
     if (values.size() <= sample_size) return tables_[t].add(values);
-    // A stride that shares no factor with the size visits every channel and place alike.
-    std::size_t stride = values.size() / sample_size | 1;
-    while (std::gcd(stride, values.size()) != 1) ++stride;
     sample_.clear();
-    for (std::size_t i = 0, at = offset_ % values.size(); i < sample_size; ++i, at = (at + stride) % values.size()) sample_.push_back(values[at]);
-    offset_ += 7919;
+    for_each_sample(values.size(), [&](std::size_t i) { sample_.push_back(values[i]); });
     tables_[t].add(sample_);
+  }
+
+  /// Up to sample_size places. A stride that shares no factor with the size visits every channel and place alike.
+  template <class F>
+  void for_each_sample(std::size_t size, const F& f) {
+    if (size <= sample_size) {
+      for (std::size_t i = 0; i < size; ++i) f(i);
+      return;
+    }
+    std::size_t stride = size / sample_size | 1;
+    while (std::gcd(stride, size) != 1) ++stride;
+    for (std::size_t i = 0, at = offset_ % size; i < sample_size; ++i, at = (at + stride) % size) f(at);
+    offset_ += 7919;
   }
 
   const Graph& graph_;
@@ -67,6 +95,95 @@ class Observer {
   std::vector<float> sample_;
   std::size_t offset_ = 0;
 };
+
+/// Magnitudes of each channel in quarter octaves: enough to read off a range that ignores the rarest values.
+class ChannelRanges {
+ public:
+  explicit ChannelRanges(std::size_t channels) : counts_(channels * bins, 0), channels_{channels} {}
+
+  /// `positive`: only values above zero count.
+  void add(std::span<const float> values, bool positive) {
+    for (std::size_t i = 0; i + channels_ <= values.size(); i += channels_, ++seen_) {
+      for (std::size_t c = 0; c < channels_; ++c) {
+        const float v = positive ? values[i + c] : std::abs(values[i + c]);
+        if (v <= 0x1p-10f) continue;
+        const int bin = static_cast<int>(std::ceil(4 * std::log2(v))) + 40;
+        ++counts_[c * bins + static_cast<std::size_t>(std::clamp(bin, 0, static_cast<int>(bins) - 1))];
+      }
+    }
+  }
+
+  /// Per channel, what all but one in a thousand values stay below.
+  [[nodiscard]] std::vector<float> ranges() const {
+    std::vector<float> result(channels_, 0.0f);
+    for (std::size_t c = 0; c < channels_; ++c) {
+      std::uint64_t above = 0;
+      for (std::size_t b = bins; b-- > 0;) {
+        above += counts_[c * bins + b];
+        if (above > seen_ / 1000) {
+          result[c] = std::exp2((static_cast<float>(b) - 40) / 4);
+          break;
+        }
+      }
+    }
+    return result;
+  }
+
+ private:
+  static constexpr std::size_t bins = 96;  // 2^-10 to 2^14
+  std::vector<std::uint32_t> counts_;
+  std::size_t channels_;
+  std::uint64_t seen_ = 0;
+};
+
+/// Mean and variance per channel.
+class MomentSums {
+ public:
+  MomentSums(TensorId tensor, std::size_t channels) : tensor_{tensor}, sums_(channels, 0.0), squares_(channels, 0.0) {}
+
+  void add(std::span<const float> values) {
+    const std::size_t channels = sums_.size();
+    for (std::size_t i = 0; i + channels <= values.size(); i += channels, ++seen_) {
+      for (std::size_t c = 0; c < channels; ++c) {
+        const double v = values[i + c];
+        sums_[c] += v;
+        squares_[c] += v * v;
+      }
+    }
+  }
+  [[nodiscard]] TensorId tensor() const { return tensor_; }
+  [[nodiscard]] ChannelMoments moments() const {
+    ChannelMoments m{.tensor = tensor_};
+    for (std::size_t c = 0; c < sums_.size(); ++c) {
+      const double n = std::max<double>(static_cast<double>(seen_), 1), mean = sums_[c] / n;
+      m.mean.push_back(static_cast<float>(mean));
+      m.variance.push_back(static_cast<float>(std::max(0.0, squares_[c] / n - mean * mean)));
+    }
+    return m;
+  }
+
+ private:
+  TensorId tensor_;
+  std::vector<double> sums_, squares_;
+  std::uint64_t seen_ = 0;
+};
+
+/// One per tensor that a convolution, dense layer or stand-alone affine node can read.
+std::vector<MomentSums> moment_sums(const Graph& graph) {
+  std::vector<MomentSums> sums;
+  std::vector<double> scale, shift;
+  for (TensorId t = 0; t < graph.tensors().size(); ++t) {
+    const GraphTensor& tensor = graph.tensor(t);
+    if (tensor.constant || (tensor.shape.rank() != 4 && tensor.shape.rank() != 2)) continue;
+    const auto reads_weights = [&](NodeId n) {
+      const Op op = graph.nodes()[n].op;
+      return op == Op::conv || op == Op::gemm || op == Op::matmul || op == Op::reshape || op == Op::identity || channel_affine(graph, graph.nodes()[n], scale, shift);
+    };
+    const auto readers = graph.consumers(t);
+    if (std::any_of(readers.begin(), readers.end(), reads_weights)) sums.emplace_back(t, static_cast<std::size_t>(tensor.shape[1]));
+  }
+  return sums;
+}
 
 /// The tensor whose bytes an output only moves; then both must have one fix point.
 std::optional<TensorId> moved_from(const Node& node) {
@@ -120,7 +237,29 @@ WeightQuant quantise(const LoweredOp& op, int fp_in, int fp_out) {
   return w;
 }
 
-std::vector<WeightQuant> choose_weights(const Graph& graph, const std::vector<int>& fix_points) {
+/// All entries of one lowered convolution: plain, and beside equalised tensors.
+void add_variants(const Graph& graph, const LoweredOp& op, const std::vector<int>& fix_points, std::span<const ChannelScale> scales,
+                  std::vector<WeightQuant>& weights) {
+  const ChannelScale *in = nullptr, *out = nullptr;
+  for (const ChannelScale& s : scales) {
+    if (s.reader == op.node) in = &s;
+    if (s.writer == op.node && s.writer_through == op.folded_through) out = &s;
+  }
+  for (const bool with_in : {false, true}) {
+    for (const bool with_out : {false, true}) {
+      if ((with_in && !in) || (with_out && !out)) continue;
+      LoweredOp scaled = op;
+      scale_channels(op, with_in ? in : nullptr, with_out ? out : nullptr, scaled.weights, scaled.bias);
+      const int fp_in = with_in ? in->fix_point : fix_points[op.inputs[0]];
+      const int fp_out = with_out ? out->fix_point : fix_points[stored_result(graph, op.folded_through)];
+      weights.push_back(quantise(scaled, fp_in, fp_out));
+      weights.back().equalised_in = with_in;
+      weights.back().equalised_out = with_out;
+    }
+  }
+}
+
+std::vector<WeightQuant> choose_weights(const Graph& graph, const std::vector<int>& fix_points, std::span<const ChannelScale> scales) {
   std::vector<WeightQuant> weights;
   for (NodeId n = 0; n < graph.nodes().size(); ++n) {
     const Node& node = graph.nodes()[n];
@@ -133,11 +272,20 @@ std::vector<WeightQuant> choose_weights(const Graph& graph, const std::vector<in
     for (const NodeId through : ends) {
       for (const LoweredOp& op : lower(graph, n, through + 1).ops) {
         if (op.node != n || op.folded_through != through || op.weights.empty()) continue;
-        weights.push_back(quantise(op, fix_points[op.inputs[0]], fix_points[stored_result(graph, through)]));
+        add_variants(graph, op, fix_points, scales, weights);
       }
     }
   }
   return weights;
+}
+
+/// The graph lowered as a whole; empty when something in it cannot be lowered (then nothing is equalised).
+std::vector<LoweredOp> lowered(const Graph& graph) {
+  try {
+    return lower(graph, 0, static_cast<NodeId>(graph.nodes().size())).ops;
+  } catch (const Error&) {
+    return {};
+  }
 }
 
 void check_frames(const Graph& graph, std::span<const Tensor> frames) {
@@ -164,14 +312,42 @@ QuantizedGraph Quantizer::calibrate(const Graph& graph, std::span<const Tensor> 
   check_frames(graph, frames);
   const std::size_t inputs = graph.inputs().size();
   const std::size_t count = std::min(frames.size() / inputs, std::max<std::size_t>(options_.max_frames, 1));
+  const std::vector<LoweredOp> ops = lowered(graph);
+  const std::vector<EqualisablePair> pairs = find_pairs(graph, ops);
+  std::vector<ChannelRanges> magnitudes;
+  for (const EqualisablePair& p : pairs) magnitudes.emplace_back(static_cast<std::size_t>(ops[p.writer].out_channels));
+  std::vector<MomentSums> sums = moment_sums(graph);
+  const std::size_t again = pairs.empty() ? 0 : std::min(count, second_look);
+
   Observer seen{graph};
   for (std::size_t f = 0; f < count; ++f) {
     seen.observe(frames.subspan(f * inputs, inputs));
-    if (options_.progress) options_.progress(f + 1, count);
+    for (std::size_t p = 0; p < pairs.size(); ++p) {
+      const auto kind = ops[pairs[p].writer].activation.kind;
+      magnitudes[p].add(seen.value(pairs[p].observed), pairs[p].clipped || kind == Activation::Kind::relu);
+    }
+    for (MomentSums& s : sums) s.add(seen.input_or_value(s.tensor()));
+    if (options_.progress) options_.progress(f + 1, count + again);
   }
   std::vector<int> fix_points = choose_fix_points(graph, seen);
-  std::vector<WeightQuant> weights = choose_weights(graph, fix_points);
-  return {graph, std::move(fix_points), std::move(weights)};
+
+  std::vector<std::vector<float>> ranges;
+  for (const ChannelRanges& m : magnitudes) ranges.push_back(m.ranges());
+  std::vector<ChannelScale> scales = equalise(ops, pairs, ranges);
+  std::vector<ErrorTable> tables(scales.size());
+  for (std::size_t f = 0; f < again; ++f) {
+    seen.observe(frames.subspan(f * count / again * inputs, inputs));
+    for (std::size_t s = 0; s < scales.size(); ++s) seen.look_at_scaled(scales[s], tables[s]);
+    if (options_.progress) options_.progress(count + f + 1, count + again);
+  }
+  for (std::size_t s = 0; s < scales.size(); ++s) {
+    const auto writer = graph.producer(scales[s].tensor);
+    scales[s].fix_point = tables[s].best(is_relu6(graph.nodes()[*writer]) ? 4 : ErrorTable::lowest, ErrorTable::highest, fix_points[scales[s].tensor]);
+  }
+  std::vector<WeightQuant> weights = choose_weights(graph, fix_points, scales);
+  std::vector<ChannelMoments> moments;
+  for (const MomentSums& m : sums) moments.push_back(m.moments());
+  return {graph, std::move(fix_points), std::move(weights), false, std::move(scales), std::move(moments)};
 }
 
 QuantizedGraph Quantizer::calibrate_synthetic(const Graph& graph, std::size_t frames) const {
@@ -189,7 +365,8 @@ QuantizedGraph Quantizer::calibrate_synthetic(const Graph& graph, std::size_t fr
     }
   }
   const QuantizedGraph q = calibrate(graph, noise);
-  return {graph, {q.fix_points().begin(), q.fix_points().end()}, {q.weights().begin(), q.weights().end()}, true};
+  return {graph, {q.fix_points().begin(), q.fix_points().end()}, {q.weights().begin(), q.weights().end()}, true,
+          {q.channel_scales().begin(), q.channel_scales().end()}, {q.moments().begin(), q.moments().end()}};
 }
 
 }  // namespace splitcnn::inline v0

@@ -10,7 +10,7 @@
 
 #include "dpu/soft/moves.hpp"
 #include "graph/lower.hpp"
-#include "quant/fix_point.hpp"
+#include "quant/rounding.hpp"
 
 namespace splitcnn::inline v0::soft {
 
@@ -25,7 +25,9 @@ Extent extent(const Shape& logical) {
 class Compiler {
  public:
   Compiler(const QuantizedGraph& quant, NodeId first, NodeId last)
-      : quant_{quant}, graph_{quant.graph()}, segment_{lower(graph_, first, last)} {}
+      : quant_{quant}, graph_{quant.graph()}, segment_{lower(graph_, first, last)} {
+    find_equalised();
+  }
 
   Program run() {
     for (const TensorId t : segment_.boundary.inputs) program_.inputs.push_back({t, add_buffer(t, false)});
@@ -43,7 +45,8 @@ class Compiler {
 
   std::size_t add_buffer(TensorId t, bool non_negative) {
     const auto bytes = static_cast<std::size_t>(graph_.tensor(t).shape.elements());
-    program_.buffers.push_back({.tensor = t, .bytes = bytes, .fix_point = quant_.fix_point(t), .non_negative = non_negative});
+    const ChannelScale* scale = equalised(t);
+    program_.buffers.push_back({.tensor = t, .bytes = bytes, .fix_point = scale ? scale->fix_point : quant_.fix_point(t), .non_negative = non_negative});
     owners_.resize(graph_.tensors().size());
     owners_[t] = program_.buffers.size() - 1;
     return *owners_[t];
@@ -55,6 +58,22 @@ class Compiler {
                                                  graph_.tensor(t).name)};
     }
     return *owners_[t];
+  }
+
+  /// The scales a tensor carries in this segment: only between the two convolutions they were made for.
+  const ChannelScale* equalised(TensorId t) const { return t < scales_.size() ? scales_[t] : nullptr; }
+
+  void find_equalised() {
+    scales_.resize(graph_.tensors().size());
+    for (const LoweredOp& op : segment_.ops) {
+      const ChannelScale* scale = op.op == Op::conv ? quant_.channel_scale(op.outputs[0]) : nullptr;
+      if (!scale || scale->writer != op.node || scale->writer_through != op.folded_through) continue;
+      const auto reads = [&](const LoweredOp& other) { return std::find(other.inputs.begin(), other.inputs.end(), scale->tensor) != other.inputs.end(); };
+      const auto reader = std::find_if(segment_.ops.begin(), segment_.ops.end(), reads);
+      const auto& leaving = segment_.boundary.outputs;
+      const bool leaves = std::binary_search(leaving.begin(), leaving.end(), scale->tensor);
+      if (!leaves && reader != segment_.ops.end() && reader->op == Op::conv && reader->node == scale->reader) scales_[scale->tensor] = scale;
+    }
   }
 
   Nonlinear nonlinear(const LoweredOp& op) const {
@@ -129,19 +148,19 @@ class Compiler {
   }
 
   void quantise(const LoweredOp& op, ConvSpec& s) const {
-    const WeightQuant& w = quant_.weight(op.node, op.folded_through);
-    s.fp_in = quant_.fix_point(op.inputs[0]);
-    s.fp_out = quant_.fix_point(op.outputs[0]);
+    const ChannelScale *in = equalised(op.inputs[0]), *out = equalised(op.outputs[0]);
+    const WeightQuant& w = quant_.weight(op.node, op.folded_through, in != nullptr, out != nullptr);
+    s.fp_in = in ? in->fix_point : quant_.fix_point(op.inputs[0]);
+    s.fp_out = out ? out->fix_point : quant_.fix_point(op.outputs[0]);
     s.fp_weight = w.weight_fix_point;
     s.fp_bias = w.bias_fix_point;
     if (s.shift_bias() < -20 || s.shift_bias() > 24 || std::abs(s.shift_cut()) > 60) {
       throw Error{Errc::bad_file, fmt::format("node '{}': its fix points (input {}, weights {}, bias {}, output {}) are outside what the DPU's "
                                               "shifts hold; calibrate again", s.name, s.fp_in, s.fp_weight, s.fp_bias, s.fp_out)};
     }
-    s.weights.resize(op.weights.size());
-    s.bias.resize(op.bias.size());
-    quantise_half_away(op.weights, s.fp_weight, s.weights);
-    quantise_half_away(op.bias, s.fp_bias, s.bias);
+    ByteWeights bytes = round_weights(op, w, in, out, quant_.moments(op.inputs[0]));
+    s.weights = std::move(bytes.weights);
+    s.bias = std::move(bytes.bias);
   }
 
   void add_binary(const LoweredOp& op) {
@@ -287,6 +306,7 @@ class Compiler {
   LoweredSegment segment_;
   Program program_;
   std::vector<std::optional<std::size_t>> owners_;  // buffer of a tensor
+  std::vector<const ChannelScale*> scales_;         // per tensor; null: stored plainly
 };
 
 }  // namespace

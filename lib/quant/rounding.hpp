@@ -1,0 +1,23 @@
+#pragma once
+/// From float weights to int8, looking at what the layer will be fed.
+#include <cstdint>
+#include <vector>
+
+#include "graph/lower.hpp"
+#include "splitcnn/quantizer.hpp"
+
+namespace splitcnn::inline v0 {
+
+/// int8 weights ([out][kernel_h][kernel_w][in / groups]) and bias of one convolution.
+struct ByteWeights {
+  std::vector<std::int8_t> weights, bias;
+};
+
+/// Rounds half away from zero, then moves single values to their other neighbour where that lowers the expected squared error of the
+/// output. The expectation uses each input channel's mean and variance and takes a channel's pixels as strongly correlated: so errors of
+/// a kernel's taps cancel, and what the coarse int8 bias misses is absorbed by weights. Without moments: plain rounding.
+/// Deterministic. `in` and `out`: scales of equalised tensors, or null.
+ByteWeights round_weights(const LoweredOp& op, const WeightQuant& quant, const ChannelScale* in, const ChannelScale* out,
+                          const ChannelMoments* moments);
+
+}  // namespace splitcnn::inline v0
