@@ -209,7 +209,8 @@ class SPLITCNN_API Pipeline {
   [[nodiscard]] std::optional<Result> try_pop();                 ///< nullopt also when nothing is ready
   [[nodiscard]] std::optional<Result> pop_for(Millis timeout);   ///< nullopt also after the timeout
 
-  /// One frame through, waiting for it; its result does not appear in pop(). Throws closed, mismatch.
+  /// One frame through, waiting for it; its result does not appear in pop(). Takes a token like a push that blocks, so while others
+  /// push it wants another thread to pop. Throws closed, mismatch.
   [[nodiscard]] Result infer(std::span<const std::span<const std::byte>> inputs);
   [[nodiscard]] Result infer(std::span<const float> input);
   [[nodiscard]] Result infer(const CameraFrame& frame);

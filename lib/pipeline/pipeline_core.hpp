@@ -47,6 +47,7 @@ struct PipelineSource {
   TokenWaiter claim;  ///< in line while `claiming`
   bool claiming = false;
   PipelineFrame* reserved = nullptr;  ///< what the claim got: the next push takes it
+  Clock::time_point reserved_at;
 
   /// Camera frames are converted outside the pipeline's lock; a converter serves one thread at a time.
   std::mutex converting;
@@ -160,7 +161,9 @@ struct PipelineCore : std::enable_shared_from_this<PipelineCore> {
   PipelineFrame* wait_for_token(std::unique_lock<std::mutex>& lock, PipelineSource& source);
   void line_up(TokenWaiter& waiter) noexcept;
   void claim(PipelineSource& source) noexcept;
+  void reserve(PipelineSource& source, PipelineFrame& frame) noexcept;
   void return_reserve(PipelineSource& source);
+  void expire_reserves();
   void cancel_waiters(const PipelineSource* source) noexcept;  ///< nullptr: all
   void recycle(PipelineFrame& frame);
   void choose_route(PipelineFrame& frame);

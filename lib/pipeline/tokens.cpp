@@ -5,6 +5,13 @@
 #include "pipeline/pipeline_core.hpp"
 
 namespace splitcnn::inline v0 {
+namespace {
+
+/// How long a token stays set aside for a source that drops while others wait: a camera of 4 fps makes use of
+/// it.
+constexpr auto reserve_life = std::chrono::milliseconds{250};
+
+}  // namespace
 
 PipelineCore::Granted PipelineCore::acquire(PipelineSource& source, Overflow overflow) {
   std::unique_lock lock{mutex_};
@@ -55,7 +62,13 @@ PipelineFrame* PipelineCore::start_filling(PipelineFrame* frame) {
 PipelineFrame* PipelineCore::wait_for_token(std::unique_lock<std::mutex>& lock, PipelineSource& source) {
   TokenWaiter waiter{.source = &source};
   line_up(waiter);
-  waiter.changed.wait(lock, [&] { return waiter.frame || waiter.closed; });
+  while (!waiter.frame && !waiter.closed) {
+    if (reserved_ == 0) {
+      waiter.changed.wait(lock);
+    } else if (waiter.changed.wait_until(lock, Clock::now() + reserve_life) == std::cv_status::timeout) {
+      expire_reserves();
+    }
+  }
   return waiter.frame;
 }
 
@@ -71,6 +84,21 @@ void PipelineCore::claim(PipelineSource& source) noexcept {
   if (source.claiming || source.undelivered > 0) return;
   source.claiming = true;
   line_up(source.claim);
+}
+
+void PipelineCore::reserve(PipelineSource& source, PipelineFrame& frame) noexcept {
+  source.reserved = &frame;
+  source.reserved_at = Clock::now();
+  if (reserved_++ > 0) return;
+  for (TokenWaiter* w = first_waiter_; w; w = w->next) w->changed.notify_one();  // they watch over its age
+}
+
+/// A source that stopped pushing must not keep a token from those who wait: the user may hold all the others.
+void PipelineCore::expire_reserves() {
+  const Clock::time_point now = Clock::now();
+  for (const auto& source : sources_) {
+    if (source->reserved && source->reserved_at + reserve_life <= now) return_reserve(*source);
+  }
 }
 
 void PipelineCore::return_reserve(PipelineSource& source) {
@@ -110,8 +138,7 @@ void PipelineCore::recycle(PipelineFrame& frame) {
     PipelineSource& source = *waiter->source;
     source.claiming = false;
     if (reserved_ + 1 >= depth) continue;  // one token at least stays with those who use it
-    source.reserved = &frame;
-    ++reserved_;
+    reserve(source, frame);
     return;
   }
   --taken_;
