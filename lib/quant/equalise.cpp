@@ -8,6 +8,9 @@ namespace splitcnn::inline v0 {
 namespace {
 
 constexpr int most_exponent = 12;
+/// A scaled ReLU6 tensor is stored at fix point 5 or finer, where the DPU has no clamp at 96 and saturation at 127 clips: all of the
+/// byte's range is used instead of three quarters.
+constexpr double clip_limit = 127.0 / 32;
 
 std::size_t inputs_per_group(const LoweredOp& op) { return static_cast<std::size_t>(op.in_channels / op.groups); }
 
@@ -125,11 +128,15 @@ std::vector<ChannelScale> equalise(std::span<const LoweredOp> ops, std::span<con
     for (std::size_t p = 0; p < pairs.size(); ++p) {
       const auto written = search.largest(p, true), read = search.largest(p, false);
       const float widest = *std::max_element(ranges[p].begin(), ranges[p].end());
-      const double limit = pairs[p].clipped ? 6.0 : static_cast<double>(widest);
+      const double limit = pairs[p].clipped ? clip_limit : static_cast<double>(widest);
       for (std::size_t c = 0; c < written.size(); ++c) {
         double& s = search.logs[p][c];
         const double range = ranges[p][c];
-        if ((pairs[p].clipped && range > 6) || limit == 0) continue;  // the clip bites: it is at 6 whatever the scale, so none
+        if (limit == 0) continue;
+        if (pairs[p].clipped && range > 6) {  // the clip bites: 6 must become the limit
+          s = std::log2(limit / 6);
+          continue;
+        }
         const double most = upper_bound(range, std::abs(static_cast<double>(ops[pairs[p].writer].bias[c])), limit);
         const bool no_write = std::isinf(written[c]), no_read = std::isinf(read[c]);
         s = no_write && no_read ? 0 : no_write ? most : no_read ? -most_exponent / 2.0 : (read[c] - written[c]) / 2;

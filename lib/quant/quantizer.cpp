@@ -96,7 +96,7 @@ class Observer {
   std::size_t offset_ = 0;
 };
 
-/// Magnitudes of each channel in quarter octaves: enough to read off a range that ignores the rarest values.
+/// Magnitudes of each channel in eighths of an octave: enough to read off a range that ignores the rarest values.
 class ChannelRanges {
  public:
   explicit ChannelRanges(std::size_t channels) : counts_(channels * bins, 0), channels_{channels} {}
@@ -107,7 +107,7 @@ class ChannelRanges {
       for (std::size_t c = 0; c < channels_; ++c) {
         const float v = positive ? values[i + c] : std::abs(values[i + c]);
         if (v <= 0x1p-10f) continue;
-        const int bin = static_cast<int>(std::ceil(4 * std::log2(v))) + 40;
+        const int bin = static_cast<int>(std::ceil(8 * std::log2(v))) + 80;
         ++counts_[c * bins + static_cast<std::size_t>(std::clamp(bin, 0, static_cast<int>(bins) - 1))];
       }
     }
@@ -121,7 +121,7 @@ class ChannelRanges {
       for (std::size_t b = bins; b-- > 0;) {
         above += counts_[c * bins + b];
         if (above > seen_ / 1000) {
-          result[c] = std::exp2((static_cast<float>(b) - 40) / 4);
+          result[c] = std::exp2((static_cast<float>(b) - 80) / 8);
           break;
         }
       }
@@ -130,7 +130,7 @@ class ChannelRanges {
   }
 
  private:
-  static constexpr std::size_t bins = 96;  // 2^-10 to 2^14
+  static constexpr std::size_t bins = 192;  // 2^-10 to 2^14
   std::vector<std::uint32_t> counts_;
   std::size_t channels_;
   std::uint64_t seen_ = 0;
@@ -342,7 +342,7 @@ QuantizedGraph Quantizer::calibrate(const Graph& graph, std::span<const Tensor> 
   }
   for (std::size_t s = 0; s < scales.size(); ++s) {
     const auto writer = graph.producer(scales[s].tensor);
-    scales[s].fix_point = tables[s].best(is_relu6(graph.nodes()[*writer]) ? 4 : ErrorTable::lowest, ErrorTable::highest, fix_points[scales[s].tensor]);
+    scales[s].fix_point = tables[s].best(is_relu6(graph.nodes()[*writer]) ? 5 : ErrorTable::lowest, ErrorTable::highest, fix_points[scales[s].tensor]);
   }
   std::vector<WeightQuant> weights = choose_weights(graph, fix_points, scales);
   std::vector<ChannelMoments> moments;

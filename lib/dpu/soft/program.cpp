@@ -27,6 +27,7 @@ class Compiler {
   Compiler(const QuantizedGraph& quant, NodeId first, NodeId last)
       : quant_{quant}, graph_{quant.graph()}, segment_{lower(graph_, first, last)} {
     find_equalised();
+    find_rises();
   }
 
   Program run() {
@@ -73,6 +74,29 @@ class Compiler {
       const auto& leaving = segment_.boundary.outputs;
       const bool leaves = std::binary_search(leaving.begin(), leaving.end(), scale->tensor);
       if (!leaves && reader != segment_.ops.end() && reader->op == Op::conv && reader->node == scale->reader) scales_[scale->tensor] = scale;
+    }
+  }
+
+  /// An add whose inputs are finer than its output by k bits rounds up by 2^-(k+1) of its step on average: ties are common there. The
+  /// convolution behind one of its inputs takes that off its bias, where nobody else sees its result.
+  void find_rises() {
+    rises_.resize(graph_.tensors().size(), 0.0);
+    std::vector<int> readers(graph_.tensors().size(), 0), writers(graph_.tensors().size(), 0);
+    for (const LoweredOp& op : segment_.ops) {
+      for (const TensorId t : op.inputs) ++readers[t];
+      if (op.op == Op::conv && op.activation.kind == Activation::Kind::none) ++writers[op.outputs[0]];
+    }
+    const auto& leaving = segment_.boundary.outputs;
+    for (const LoweredOp& op : segment_.ops) {
+      if (op.op != Op::add) continue;
+      const int fp_out = quant_.fix_point(op.outputs[0]);
+      const int finer = std::max(quant_.fix_point(op.inputs[0]), quant_.fix_point(op.inputs[1])) - fp_out;
+      if (finer <= 0) continue;
+      for (const TensorId t : op.inputs) {
+        if (!writers[t] || readers[t] != 1 || std::binary_search(leaving.begin(), leaving.end(), t)) continue;
+        rises_[t] = power_of_two(-(finer + 1) - fp_out);
+        break;
+      }
     }
   }
 
@@ -158,7 +182,7 @@ class Compiler {
       throw Error{Errc::bad_file, fmt::format("node '{}': its fix points (input {}, weights {}, bias {}, output {}) are outside what the DPU's "
                                               "shifts hold; calibrate again", s.name, s.fp_in, s.fp_weight, s.fp_bias, s.fp_out)};
     }
-    ByteWeights bytes = round_weights(op, w, in, out, quant_.moments(op.inputs[0]));
+    ByteWeights bytes = round_weights(op, w, in, out, quant_.moments(op.inputs[0]), rises_[op.outputs[0]]);
     s.weights = std::move(bytes.weights);
     s.bias = std::move(bytes.bias);
   }
@@ -306,6 +330,7 @@ class Compiler {
   LoweredSegment segment_;
   Program program_;
   std::vector<std::optional<std::size_t>> owners_;  // buffer of a tensor
+  std::vector<double> rises_;                       // per tensor
   std::vector<const ChannelScale*> scales_;         // per tensor; null: stored plainly
 };
 
