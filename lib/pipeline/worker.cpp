@@ -200,7 +200,9 @@ void PipelineCore::wait(Worker& worker, StageNode& node, std::unique_lock<std::m
   const Clock::time_point before = Clock::now();
   Clock::time_point until = batch.overdue ? before : batch.deadline;
   // Wait may be interrupted by its own deadline, so come back when something else on this device is due.
-  if (const auto event = next_event(worker); event && !batch.overdue) until = std::min(until, *event);
+  // (On the way down nothing else is: what is queued will not be started.)
+  if (const auto event = next_event(worker); event && !batch.overdue && !stopping_)
+    until = std::min(until, *event);
   lock.unlock();
   const Status status = guarded([&] { return node.stage->wait(batch.ticket, until); });
   const Clock::time_point now = Clock::now();
