@@ -63,8 +63,9 @@ struct LinkModel {
 [[nodiscard]] SPLITCNN_API std::vector<double> node_ms(const Graph& graph, const DpuModel& dpu);
 [[nodiscard]] SPLITCNN_API std::vector<double> node_ms(const Graph& graph, const GpuModel& gpu);
 
-/// A modelled profile of "dpu:0" and "gpu:0" over the partitioner's cuts, ms per frame (batch time / batch). As in the paper, the DPU's
-/// prefix pays for storing what crosses the cut; the link from dpu:0 to gpu:0 is a Link of its own.
+/// A modelled profile of "dpu:0" and "gpu:0" over the partitioner's cuts, ms per frame (batch time / batch). The DPU's
+/// prefix pays for storing what crosses the cut and for sending it over the link, as in the model the parameters were fitted
+/// with; so the profile has no links of its own.
 [[nodiscard]] SPLITCNN_API Profile model(const Partitioner& parts, const DpuModel& dpu, const GpuModel& gpu, const LinkModel& link);
 
 }  // namespace splitcnn::inline v0

@@ -28,6 +28,23 @@ struct SearchOptions {
   double frame_interval_ms = 0; ///< camera period; > 0 adds the wait for a batch to fill to the latency
 };
 
+/// How switch_layers chooses.
+enum class SwitchMethod : std::uint8_t {
+  optimal,  ///< dynamic programming: the best under the profile
+  greedy,   ///< the layer-switching paper's: best device per unit, switches that do not pay are taken back
+};
+
+struct SwitchOptions {
+  Objective objective = Objective::latency;  ///< greedy knows latency only
+  SwitchMethod method = SwitchMethod::optimal;
+  std::vector<std::string> devices{};        ///< empty = all of the profile
+};
+
+struct MixOptions {
+  std::string a = "dpu:0";
+  std::string b = "gpu:0";
+};
+
 /// One row of the search's table.
 struct Candidate {
   int k = 0;                    ///< cut
@@ -60,6 +77,14 @@ class SPLITCNN_API Partitioner {
 
   /// The best single cut, all-head and all-tail included. Throws mismatch when the profile is of another graph.
   [[nodiscard]] Plan search(const Profile& profile, const SearchOptions& options = {}) const;
+  /// A device for every unit (Aghapour et al., DSD 2022), as one route of as many segments as it takes; each switch costs the
+  /// next device's fixed time and the transfer of what crosses. Throws mismatch, no_device, bad_argument (greedy with
+  /// Objective::interval), unsupported when no device can run some unit.
+  [[nodiscard]] Plan switch_layers(const Profile& profile, const SwitchOptions& options = {}) const;
+  /// The best two strategies side by side, frames shared between them so that the busiest device or link is least busy: each of all-a,
+  /// all-b and every legal split, in any pair, or one alone where nothing is gained. Never slower than search() or
+  /// interleave() by the same profile.
+  [[nodiscard]] Plan mix(const Profile& profile, const MixOptions& options = {}) const;
   /// The table search() chooses from, one row per cut.
   [[nodiscard]] std::vector<Candidate> candidates(const Profile& profile, const SearchOptions& options = {}) const;
   /// What a plan should cost by this profile.

@@ -212,7 +212,8 @@ Profile model(const Partitioner& parts, const DpuModel& dpu, const GpuModel& gpu
     const double bytes = crossing_bytes(graph, cut);
     const double store_ms = dpu.batch * bytes / (dpu.bandwidth_gbs * 1e6);
     const double upload_ms = none || all || gpu.upload_gbs == 0 ? 0 : gpu.batch * bytes / (gpu.upload_gbs * 1e6) + gpu.upload_us / 1e3;
-    d.prefix_ms.push_back(none ? 0 : (dpu.start_us / 1e3 + range_sum(on_dpu, 0, cut.node) + store_ms) / dpu.batch);
+    const double link_ms = all ? 0 : dpu.batch * bytes / (link.bandwidth_gbs * 1e6) + link.fixed_us / 1e3;
+    d.prefix_ms.push_back(none ? 0 : (dpu.start_us / 1e3 + range_sum(on_dpu, 0, cut.node) + store_ms + link_ms) / dpu.batch);
     d.suffix_ms.push_back(all ? 0 : (dpu.start_us / 1e3 + range_sum(on_dpu, cut.node, total)) / dpu.batch);
     g.prefix_ms.push_back(none ? 0 : (gpu.start_us / 1e3 + range_sum(on_gpu, 0, cut.node)) / gpu.batch);
     g.suffix_ms.push_back(all ? 0 : (gpu.start_us / 1e3 + range_sum(on_gpu, cut.node, total) + upload_ms) / gpu.batch);
@@ -222,8 +223,6 @@ Profile model(const Partitioner& parts, const DpuModel& dpu, const GpuModel& gpu
   profile.granularity = parts.granularity();
   profile.origin = Origin::modelled;
   profile.devices = {std::move(d), std::move(g)};
-  // Per frame: the fixed part is shared by the frames of a batch.
-  profile.links = {{.from = "dpu:0", .to = "gpu:0", .fixed_ms = link.fixed_us / 1e3 / dpu.batch, .ms_per_byte = 1 / (link.bandwidth_gbs * 1e6)}};
   profile.machine = dpu.name + " + " + gpu.name;
   return profile;
 }

@@ -2,45 +2,11 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <set>
 
 #include "partition/search.hpp"
 #include "splitcnn/partitioner.hpp"
 
 namespace splitcnn::inline v0 {
-
-namespace {
-
-double busy(const RouteCost& cost, const std::string& resource) {
-  const auto found = cost.busy_ms.find(resource);
-  return found == cost.busy_ms.end() ? 0 : found->second;
-}
-
-/// The share of route a that makes the busiest resource least busy. Every resource's load is a line over the
-/// share, so the best share is 0, 1, or where two lines meet. (The routes may have a device in common: the
-/// CPU behind a DPU.)
-double best_share(const RouteCost& a, const RouteCost& b) {
-  std::set<std::string> resources;
-  for (const auto& [name, ms] : a.busy_ms) resources.insert(name);
-  for (const auto& [name, ms] : b.busy_ms) resources.insert(name);
-  const auto load = [&](double share) {
-    double most = 0;
-    for (const std::string& r : resources)
-      most = std::max(most, share * busy(a, r) + (1 - share) * busy(b, r));
-    return most;
-  };
-  double best = load(1) < load(0) ? 1 : 0;
-  for (const std::string& r : resources) {
-    for (const std::string& s : resources) {
-      const double slope = busy(a, r) - busy(b, r) - busy(a, s) + busy(b, s);
-      const double share = slope == 0 ? 0 : (busy(b, s) - busy(b, r)) / slope;
-      if (share > 0 && share < 1 && load(share) < load(best)) best = share;
-    }
-  }
-  return best;
-}
-
-}  // namespace
 
 Plan Partitioner::interleave(const Profile& profile, std::string_view a, std::string_view b) const {
   check_profile(*this, profile);

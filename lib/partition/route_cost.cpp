@@ -45,6 +45,11 @@ std::map<std::pair<std::size_t, std::size_t>, std::size_t> crossings(const Graph
   return bytes;
 }
 
+double busy(const RouteCost& cost, const std::string& resource) {
+  const auto found = cost.busy_ms.find(resource);
+  return found == cost.busy_ms.end() ? 0 : found->second;
+}
+
 }  // namespace
 
 std::size_t crossing_element_size(bool dpu, bool gpu) noexcept { return dpu ? 1 : gpu ? 2 : 4; }
@@ -82,6 +87,27 @@ double interval_ms(const std::vector<Route>& routes, const std::vector<RouteCost
     slowest = std::max(slowest, ms);
   }
   return slowest;
+}
+
+double best_share(const RouteCost& a, const RouteCost& b) {
+  std::set<std::string> resources;
+  for (const auto& [name, ms] : a.busy_ms) resources.insert(name);
+  for (const auto& [name, ms] : b.busy_ms) resources.insert(name);
+  const auto load = [&](double share) {
+    double most = 0;
+    for (const std::string& r : resources)
+      most = std::max(most, share * busy(a, r) + (1 - share) * busy(b, r));
+    return most;
+  };
+  double best = load(1) < load(0) ? 1 : 0;
+  for (const std::string& r : resources) {
+    for (const std::string& s : resources) {
+      const double slope = busy(a, r) - busy(b, r) - busy(a, s) + busy(b, s);
+      const double share = slope == 0 ? 0 : (busy(b, s) - busy(b, r)) / slope;
+      if (share > 0 && share < 1 && load(share) < load(best)) best = share;
+    }
+  }
+  return best;
 }
 
 const char* granularity_name(Granularity granularity) noexcept {

@@ -26,6 +26,11 @@ RouteCost route_cost(const Graph& graph, Route& route, const Profile& profile, d
 /// Time between results when the routes share the frames as their weights say: the busiest resource.
 double interval_ms(const std::vector<Route>& routes, const std::vector<RouteCost>& costs);
 
+/// The share of route a that makes the busiest resource least busy when route b gets the rest. Every resource's load is a
+/// line over the share, so the best share is 0, 1, or where two lines meet. (The routes may have a device in common: the CPU
+/// behind a DPU.)
+double best_share(const RouteCost& a, const RouteCost& b);
+
 /// Bytes per element of a tensor that crosses between two segments, by the devices of all segments that touch
 /// it.
 std::size_t crossing_element_size(bool dpu, bool gpu) noexcept;

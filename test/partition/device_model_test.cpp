@@ -32,11 +32,7 @@ Speedup best_cut(const char* name, const DpuModel& dpu, const GpuModel& gpu, con
   const double on_dpu = profile.segment_ms("dpu:0", 0, last), on_gpu = profile.segment_ms("gpu:0", 0, last);
   Speedup best;
   for (int k = 1; k < last; ++k) {
-    std::size_t bytes = 0;
-    for (const TensorId t : parts.cuts()[static_cast<std::size_t>(k)].tensors) {
-      bytes += static_cast<std::size_t>(parts.graph().tensor(t).shape.elements());
-    }
-    const double head = profile.segment_ms("dpu:0", 0, k) + profile.transfer_ms("dpu:0", "gpu:0", bytes);
+    const double head = profile.segment_ms("dpu:0", 0, k);
     const double period = std::max(head, profile.segment_ms("gpu:0", k, last));
     if (on_dpu / period > best.over_dpu) best = {on_dpu / period, on_gpu / period, k};
   }
