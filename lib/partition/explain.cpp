@@ -24,6 +24,11 @@ std::string all_name(std::string_view device) {
   return fmt::format("all-{}", device);
 }
 
+/// Three digits that mean something also for networks of microseconds.
+std::string ms_text(double ms) {
+  return ms < 1 ? fmt::format("{:.3f} ms", ms) : fmt::format("{:.2f} ms", ms);
+}
+
 double objective_ms(const Cost& cost, Objective objective) {
   return objective == Objective::interval ? cost.interval_ms : cost.latency_ms;
 }
@@ -47,7 +52,7 @@ Baseline baseline(const Partitioner& parts, const Profile& profile, Objective ob
                                     ? fmt::format(" ({} up to cut {}, {} behind)", segments[0].device,
                                                   segments[0].last_unit, segments[1].device)
                                     : "";
-    b.text = std::isfinite(b.ms) ? fmt::format("{} {:.2f} ms{}", b.name, b.ms, devices)
+    b.text = std::isfinite(b.ms) ? fmt::format("{} {}{}", b.name, ms_text(b.ms), devices)
                                  : b.name + " is not in this profile";
   } catch (const Error&) {
     b.text = b.name + " is not possible";
@@ -59,16 +64,16 @@ std::string chosen_text(const Partitioner& parts, const SearchOptions& options, 
   const int last = static_cast<int>(parts.units().size());
   const double fps = c.cost.interval_ms > 0 ? 1000 / c.cost.interval_ms : 0;
   const std::string result =
-      fmt::format("a result every {:.2f} ms ({:.1f} per second), {:.2f} ms from frame to result",
-                  c.cost.interval_ms, fps, c.cost.latency_ms);
+      fmt::format("a result every {} ({:.{}f} per second), {} from frame to result",
+                  ms_text(c.cost.interval_ms), fps, fps < 100 ? 1 : 0, ms_text(c.cost.latency_ms));
   if (c.k == 0 || c.k == last || options.head == options.tail) {
     return fmt::format("No cut: everything runs on {}, {}.", c.k == 0 ? options.tail : options.head, result);
   }
-  const std::string link = c.link_ms > 0 ? fmt::format(" in {:.2f} ms", c.link_ms) : "";
-  return fmt::format(
-      "Cut {} of {}, after '{}': head on {} {:.2f} ms, tail on {} {:.2f} ms, {:.1f} KiB cross{}; {}.", c.k,
-      last, parts.cuts()[static_cast<std::size_t>(c.k)].after, options.head, c.head_ms, options.tail,
-      c.tail_ms, static_cast<double>(c.bytes) / 1024, link, result);
+  const std::string link = c.link_ms > 0 ? " in " + ms_text(c.link_ms) : "";
+  return fmt::format("Cut {} of {}, after '{}': head on {} {}, tail on {} {}, {:.1f} KiB cross{}; {}.", c.k,
+                     last, parts.cuts()[static_cast<std::size_t>(c.k)].after, options.head,
+                     ms_text(c.head_ms), options.tail, ms_text(c.tail_ms),
+                     static_cast<double>(c.bytes) / 1024, link, result);
 }
 
 /// The plain verdict. Differences below half a percent are no differences.
@@ -77,8 +82,8 @@ std::string verdict(const Partitioner& parts, const SearchOptions& options, cons
   const double chosen = objective_ms(c.cost, options.objective);
   const Baseline& interleave = all.back();
   if (interleave.ms < 0.995 * chosen) {
-    return fmt::format(" Interleaving whole frames would be faster than any single cut ({:.2f} ms).",
-                       interleave.ms);
+    return fmt::format(" Interleaving whole frames would be faster than any single cut ({}).",
+                       ms_text(interleave.ms));
   }
   const bool whole = c.k == 0 || c.k == static_cast<int>(parts.units().size());
   if (whole)

@@ -1,0 +1,182 @@
+// splitcnn calibrate: chooses the fix points of a model on a few frames and stores them beside it.
+#include <fmt/format.h>
+
+#include <fstream>
+
+#include "terminal.hpp"
+#include "tool.hpp"
+
+namespace tool {
+
+namespace {
+
+struct Options {
+  std::string model, frames, resize, sampling, order, labels;
+  std::vector<float> mean, scale, std_dev;
+  std::optional<int> short_side;
+  std::size_t most = 128;
+};
+
+const std::map<std::string, sc::Resize> resizes{{"none", sc::Resize::none},
+                                                {"stretch", sc::Resize::stretch},
+                                                {"center_crop", sc::Resize::center_crop},
+                                                {"letterbox", sc::Resize::letterbox}};
+const std::map<std::string, sc::Sampling> samplings{{"bilinear", sc::Sampling::bilinear},
+                                                    {"area", sc::Sampling::area}};
+const std::map<std::string, sc::ColorOrder> orders{{"rgb", sc::ColorOrder::rgb},
+                                                   {"bgr", sc::ColorOrder::bgr}};
+
+std::array<float, 3> three(const std::vector<float>& values, const char* option) {
+  if (values.size() == 1) return {values[0], values[0], values[0]};
+  if (values.size() == 3) return {values[0], values[1], values[2]};
+  throw sc::Error{sc::Errc::bad_argument,
+                  fmt::format("{}: give one number or three, separated by commas", option)};
+}
+
+/// What the sidecar says, changed by what the command line says; nullopt when neither says anything.
+std::optional<sc::InputTransform> transform_of(const Options& options, const sc::Sidecar& sidecar) {
+  sc::InputTransform t = sidecar.input_transform.value_or(sc::InputTransform{});
+  bool given = sidecar.input_transform.has_value();
+  const auto set = [&given](auto& field, const auto& value) {
+    field = value;
+    given = true;
+  };
+  if (!options.mean.empty()) set(t.mean, three(options.mean, "--mean"));
+  if (!options.scale.empty()) set(t.scale, three(options.scale, "--scale"));
+  if (!options.std_dev.empty()) {
+    std::array<float, 3> divisor = three(options.std_dev, "--std");
+    for (float& d : divisor) {
+      if (!(d > 0)) throw sc::Error{sc::Errc::bad_argument, "--std: every number must be above 0"};
+      d = 1 / d;
+    }
+    set(t.scale, divisor);
+  }
+  if (!options.resize.empty()) set(t.resize, resizes.at(options.resize));
+  if (!options.sampling.empty()) set(t.sampling, samplings.at(options.sampling));
+  if (!options.order.empty()) set(t.order, orders.at(options.order));
+  if (options.short_side) set(t.short_side, *options.short_side);
+  return given ? std::optional{t} : std::nullopt;
+}
+
+std::vector<std::string> read_labels(const std::string& path) {
+  std::ifstream file{path};
+  if (!file)
+    throw sc::Error{sc::Errc::io,
+                    fmt::format("{}: cannot be read; give a text file with one label per line", path)};
+  std::vector<std::string> labels;
+  for (std::string line; std::getline(file, line);) {
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    labels.push_back(line);
+  }
+  while (!labels.empty() && labels.back().empty()) labels.pop_back();
+  return labels;
+}
+
+/// A file without zero bytes at its start that ends in .txt or .lst is a list of images; every other file is
+/// raw frames.
+bool is_list(const std::filesystem::path& path) {
+  return path.extension() == ".txt" || path.extension() == ".lst";
+}
+
+std::vector<sc::Tensor> read_frames(const Options& options, const Model& model,
+                                    const std::optional<sc::InputTransform>& transform) {
+  std::vector<sc::Tensor> frames;
+  if (!std::filesystem::is_directory(options.frames) && !is_list(options.frames)) {
+    RawFrames file{options.frames, model.graph};
+    for (std::size_t f = 0; f < std::min(file.count(), options.most); ++f) {
+      std::vector<sc::Tensor> frame = file.buffers();
+      file.next(frame);
+      for (sc::Tensor& t : frame) frames.push_back(std::move(t));
+    }
+    return frames;
+  }
+  if (!transform) {
+    note("note: no --mean, --scale or --resize given: pixels go in as 0..255, stretched to the model's size");
+  }
+  const auto files = image_files(options.frames, options.most);
+  ProgressBar bar{"reading images"};
+  for (const auto& file : files) {
+    frames.push_back(image_tensor(file, model.graph, transform.value_or(sc::InputTransform{})));
+    bar.step(frames.size(), files.size());
+  }
+  return frames;
+}
+
+void calibrate(const Options& options) {
+  Model model = open_model(options.model);
+  if (model.zoo) {
+    throw sc::Error{
+        sc::Errc::bad_argument,
+        fmt::format("{}: zoo models have random weights and are calibrated on noise where needed; there is "
+                    "nothing to store",
+                    options.model)};
+  }
+  const std::optional<sc::InputTransform> transform = transform_of(options, model.sidecar);
+  const std::vector<sc::Tensor> frames = read_frames(options, model, transform);
+  const std::size_t count = frames.size() / model.graph.inputs().size();
+  std::optional<sc::QuantizedGraph> quant;
+  {
+    ProgressBar bar{"calibrating"};
+    quant = sc::Quantizer{{.max_frames = options.most, .progress = bar.callback()}}.calibrate(model.graph,
+                                                                                              frames);
+  }
+  if (transform || !options.labels.empty()) {
+    model.sidecar.input_transform = transform;
+    if (!options.labels.empty()) model.sidecar.labels = read_labels(options.labels);
+    model.sidecar.save(model.sidecar_path);
+  }
+  quant->save(model.sidecar_path);
+  fmt::print("{}: calibrated on {} frames, stored in {}\n", model.name, count, model.sidecar_path.string());
+}
+
+}  // namespace
+
+void add_calibrate(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand(
+      "calibrate", "Chooses INT8 fix points on a few frames; stores them beside the model");
+  command->add_option("MODEL", options->model, "ONNX file")->required();
+  command
+      ->add_option(
+          "--frames", options->frames,
+          "folder of images, .txt list of images, or file of raw float32 frames in the model's own layout")
+      ->required()
+      ->type_name("DIR|FILE");
+  command->add_option("--max-frames", options->most, "use at most this many, spread over a folder")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
+  const std::string images = "Images";
+  command->add_option("--mean", options->mean, "subtracted from 0..255, one or three numbers")
+      ->delimiter(',')
+      ->group(images);
+  auto* scale =
+      command->add_option("--scale", options->scale, "multiplied after that")->delimiter(',')->group(images);
+  command->add_option("--std", options->std_dev, "divides instead of --scale")
+      ->delimiter(',')
+      ->group(images)
+      ->excludes(scale);
+  command->add_option("--order", options->order, "colour order the model wants")
+      ->check(CLI::IsMember({"rgb", "bgr"}))
+      ->group(images);
+  command->add_option("--resize", options->resize, "how frames become the model's size")
+      ->check(CLI::IsMember({"none", "stretch", "center_crop", "letterbox"}))
+      ->group(images);
+  command->add_option("--sampling", options->sampling, "bilinear or area")
+      ->check(CLI::IsMember({"bilinear", "area"}))
+      ->group(images);
+  command->add_option("--short-side", options->short_side, "center_crop: short side before the crop")
+      ->check(CLI::Range(1, 16384))
+      ->group(images);
+  command
+      ->add_option("--labels", options->labels, "text file, one class name per line; kept beside the model")
+      ->group(images);
+  command->footer(
+      "Examples:\n"
+      "  splitcnn calibrate net.onnx --frames frames.f32\n"
+      "  splitcnn calibrate mobilenet_v2.onnx --frames photos/ --mean 128 --scale 0.0078125 \\\n"
+      "      --resize center_crop --short-side 256 --labels imagenet.txt\n"
+      "The image options are stored, too: they become the input transform for camera frames.");
+  command->callback([options] { calibrate(*options); });
+}
+
+}  // namespace tool

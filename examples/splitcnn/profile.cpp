@@ -1,0 +1,83 @@
+// splitcnn profile: measures every prefix and suffix of a model on the devices here.
+#include <fmt/format.h>
+
+#include "terminal.hpp"
+#include "tool.hpp"
+
+namespace tool {
+
+namespace {
+
+struct Options {
+  std::string model, output, devices = "dpu,gpu,cpu";
+  int runs = 7;
+  bool json = false;
+  sc::Granularity granularity = sc::Granularity::block;
+};
+
+void print_table(const sc::Partitioner& parts, const sc::Profile& profile) {
+  std::vector<Table::Column> columns{{"cut"}, {"after", Table::Align::left}};
+  for (const sc::DeviceProfile& d : profile.devices) {
+    columns.push_back({d.device + " before"});
+    columns.push_back({"behind"});
+  }
+  Table table{columns, 1};
+  for (const sc::Cut& cut : parts.cuts()) {
+    std::vector<std::string> row{std::to_string(cut.k), cut.after};
+    for (const sc::DeviceProfile& d : profile.devices) {
+      row.push_back(milliseconds(d.prefix_ms[static_cast<std::size_t>(cut.k)]));
+      row.push_back(milliseconds(d.suffix_ms[static_cast<std::size_t>(cut.k)]));
+    }
+    table.row(std::move(row));
+  }
+  fmt::print(
+      "Time per frame of everything before and behind each cut, {}; - where a device cannot run it.\n\n{}\n",
+      sc::to_string(profile.origin), table.text());
+  for (const sc::DeviceProfile& d : profile.devices) {
+    fmt::print("{}: {}, {} thread{}, batch {}, {:.3f} ms for one more segment\n", d.device, d.backend,
+               d.threads, d.threads == 1 ? "" : "s", d.batch, d.fixed_ms);
+  }
+}
+
+void profile(const Options& options) {
+  const Model model = open_model(options.model);
+  const std::vector<std::string> specs = device_specs(options.devices);
+  const sc::Partitioner parts = partitioner_for(model, specs, options.granularity);
+  std::optional<sc::Profile> result;
+  {
+    ProgressBar bar{"measuring"};
+    result = sc::measure(parts, open_devices(specs), {.runs = options.runs, .progress = bar.callback()});
+  }
+  if (!options.output.empty()) result->save(options.output);
+  if (options.json) {
+    fmt::print("{}\n", nlohmann::json{{"profile", options.output},
+                                      {"devices", result->devices.size()},
+                                      {"cuts", parts.cuts().size()}}
+                           .dump());
+    return;
+  }
+  print_table(parts, *result);
+  if (!options.output.empty()) fmt::print("written to {}\n", options.output);
+}
+
+}  // namespace
+
+void add_profile(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("profile", "Measures every piece of a model on every device");
+  command->add_option("MODEL", options->model, "ONNX file or zoo:NAME")->required();
+  command->add_option("-o,--output", options->output, "profile file to write")->type_name("P.json");
+  command->add_option("--devices", options->devices, "what to measure, for example dpu,gpu=cudnn,cpu/2")
+      ->capture_default_str();
+  command->add_option("--runs", options->runs, "timed runs per piece; the median counts")
+      ->check(CLI::Range(1, 10000))
+      ->capture_default_str();
+  command->add_flag("--json", options->json, "one JSON object instead of a table");
+  add_granularity(*command, options->granularity);
+  command->footer(
+      "Examples:\n  splitcnn profile zoo:resnet50 -o resnet50.json\n  splitcnn profile net.onnx --devices "
+      "dpu,cpu/2 --runs 15 -o p.json");
+  command->callback([options] { profile(*options); });
+}
+
+}  // namespace tool

@@ -1,0 +1,185 @@
+// Every command on zoo:lenet5: exit codes, JSON contracts, and outputs that agree with each other.
+#include "tool/tool.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "splitcnn/graph.hpp"
+
+using nlohmann::json;
+using splitcnn_test::TempDir;
+using splitcnn_test::tool;
+
+namespace {
+
+json json_of(const std::string& arguments) {
+  const auto result = tool(arguments);
+  INFO(arguments << '\n' << result.err);
+  REQUIRE(result.exit_code == 0);
+  return json::parse(result.out);
+}
+
+std::size_t input_elements() {
+  const auto graph = splitcnn::Graph::zoo("lenet5");
+  return static_cast<std::size_t>(graph.tensor(graph.inputs()[0]).shape.elements());
+}
+
+}  // namespace
+
+TEST_CASE("help and usage errors") {
+  REQUIRE(tool("--help").exit_code == 0);
+  REQUIRE(tool("--version").exit_code == 0);
+  for (const char* command : {"inspect", "calibrate", "profile", "plan", "run", "bench", "doctor"}) {
+    CAPTURE(command);
+    const auto help = tool(std::string{command} + " --help");
+    REQUIRE(help.exit_code == 0);
+    REQUIRE(help.out.find("Examples:") != std::string::npos);
+  }
+  for (const char* wrong : {"", "frobnicate", "inspect", "inspect zoo:lenet5 --what",
+                            "bench zoo:lenet5 --cut seven", "bench zoo:lenet5 --frames -1"}) {
+    CAPTURE(wrong);
+    const auto result = tool(wrong);
+    REQUIRE(result.exit_code == 2);
+    REQUIRE(!result.err.empty());
+  }
+}
+
+TEST_CASE("errors are one sentence and exit code 1") {
+  for (const char* wrong :
+       {"inspect zoo:nothing", "inspect /no/such/file.onnx", "plan zoo:lenet5 --profile /no/such.json",
+        "run zoo:lenet5 --input /no/such.f32 --devices cpu --output-dir /tmp",
+        "calibrate zoo:lenet5 --frames /tmp", "bench zoo:lenet5 --devices dpu,gpu,cpu",
+        "bench zoo:lenet5 --cut 99", "bench zoo:lenet5 --devices gpu,gpu"}) {
+    CAPTURE(wrong);
+    const auto result = tool(wrong);
+    REQUIRE(result.exit_code == 1);
+    REQUIRE(result.out.empty());
+    REQUIRE(result.err.find("splitcnn: ") != std::string::npos);
+  }
+}
+
+TEST_CASE("inspect") {
+  const json j = json_of("inspect zoo:lenet5 --json");
+  const auto graph = splitcnn::Graph::zoo("lenet5");
+  const auto cuts = splitcnn::cuts(graph);
+  REQUIRE(j.at("nodes") == graph.nodes().size());
+  REQUIRE(j.at("units") == cuts.size() - 1);
+  REQUIRE(j.at("cuts").size() == cuts.size());
+  for (std::size_t k = 0; k < cuts.size(); ++k) {
+    const json& cut = j["cuts"][k];
+    REQUIRE(cut.at("k") == k);
+    REQUIRE(cut.at("after") == cuts[k].after);
+    REQUIRE(cut.at("legal") == cuts[k].legal);
+    REQUIRE(cut.at("board_legal") == cuts[k].board_legal);
+    REQUIRE(cut.at("reason") == cuts[k].reason);
+    REQUIRE(cut.at("tensors").size() == cuts[k].tensors.size());
+    for (const json& t : cut["tensors"]) {
+      std::size_t elements = 1;
+      for (const json& d : t.at("shape")) elements *= d.get<std::size_t>();
+      REQUIRE(t.at("bytes") == elements);
+      REQUIRE(t.at("name").is_string());
+    }
+  }
+  REQUIRE(j.at("inputs").size() == 1);
+  REQUIRE(j["inputs"][0].at("bytes") == input_elements() * 4);
+  REQUIRE(j.at("outputs").size() == 1);
+  REQUIRE(tool("inspect zoo:lenet5").out.find("head on DPU") != std::string::npos);
+  REQUIRE(json_of("inspect zoo:lenet5 --granularity op --json").at("cuts").size() > cuts.size());
+}
+
+TEST_CASE("profile, then plan") {
+  const TempDir dir;
+  const std::string profile = dir.file("p.json"), plan = dir.file("plan.json");
+  const auto measured = tool("profile zoo:lenet5 -o " + profile + " --runs 1");
+  INFO(measured.err);
+  REQUIRE(measured.exit_code == 0);
+  for (const char* objective : {"interval", "latency"}) {
+    const json j = json_of("plan zoo:lenet5 --profile " + profile + " --objective " + objective + " -o " +
+                           plan + " --json");
+    REQUIRE(j.at("origin") == "measured");
+    REQUIRE(j.at("interval_ms") > 0);
+    REQUIRE(!j.at("why").get<std::string>().empty());
+    const std::string key = std::string{objective} + "_ms";
+    for (const json& c : j.at("candidates")) {
+      if (c.at("legal") == true) REQUIRE(c.at(key).get<double>() >= j.at(key).get<double>() - 1e-12);
+    }
+  }
+  splitcnn_test::write_noise(dir.file("x.f32"), 2 * input_elements(), 1);
+  REQUIRE(json_of("run zoo:lenet5 --plan " + plan + " --input " + dir.file("x.f32") + " --output-dir " +
+                  dir.file("out") + " --json")
+              .at("frames") == 2);
+  REQUIRE(tool("plan zoo:lenet5 --profile " + profile).exit_code == 0);
+  REQUIRE(tool("plan zoo:squeezenet1_1 --profile " + profile).exit_code == 1);  // another graph
+}
+
+TEST_CASE("run gives the same classes on every device, and frames in order") {
+  const TempDir dir;
+  constexpr std::size_t frames = 20;
+  splitcnn_test::write_noise(dir.file("x.f32"), frames * input_elements(), 7);
+  const std::string common = "run zoo:lenet5 --input " + dir.file("x.f32") + " --output-dir ";
+  REQUIRE(json_of(common + dir.file("cpu") + " --devices cpu --json").at("frames") == frames);
+  const auto reference = splitcnn_test::read_floats(dir.file("cpu") + "/0.f32");
+  REQUIRE(reference.size() % frames == 0);
+  REQUIRE(!reference.empty());
+  for (const char* devices :
+       {"gpu", "dpu", "dpu,gpu --cut 2", "dpu,gpu --cut 1", "dpu,gpu", "gpu,cpu --cut 2", "dpu --cut 1"}) {
+    CAPTURE(devices);
+    const json j = json_of(common + dir.file("other") + " --json --devices " + devices);
+    REQUIRE(j.at("segments").size() >= 1);
+    const auto other = splitcnn_test::read_floats(dir.file("other") + "/0.f32");
+    REQUIRE(other.size() == reference.size());
+    REQUIRE(splitcnn_test::relative_error(other, reference) <
+            0.25);  // int8 on random weights: order and sense, not accuracy
+  }
+  std::ofstream{dir.file("x.f32"), std::ios::app} << "x";
+  REQUIRE(tool(common + dir.file("cpu") + " --devices cpu").exit_code == 1);
+}
+
+TEST_CASE("bench prints the contract") {
+  const auto check = [](const json& m) {
+    for (const char* key : {"interval_ms", "latency_ms_p50", "latency_ms_p99", "efficiency"}) {
+      CAPTURE(key);
+      REQUIRE(m.at(key).is_number());
+      REQUIRE(m.at(key) > 0);
+    }
+    REQUIRE(m.at("latency_ms_p50") <= m.at("latency_ms_p99"));
+    REQUIRE(m.contains("cut"));
+    REQUIRE(!m.at("stages").empty());
+    for (const json& s : m["stages"]) {
+      REQUIRE(s.size() == 4);
+      REQUIRE(s.at("name").is_string());
+      REQUIRE(s.at("device").is_string());
+      REQUIRE(s.at("isolated_ms") > 0);
+      REQUIRE(s.at("busy_ms") > 0);
+    }
+  };
+  const json j = json_of("bench zoo:lenet5 --devices dpu,gpu --cut 2 --frames 50 --json");
+  check(j);
+  REQUIRE(j.size() == 7);
+  REQUIRE(j["cut"] == 2);
+  REQUIRE(j["stages"].size() == 2);
+  REQUIRE(j["stages"][0]["device"] == "dpu:0");
+  for (const char* baseline : {"all_dpu", "all_gpu", "interleave"}) {
+    CAPTURE(baseline);
+    REQUIRE(j.at("baselines").at(baseline).size() == 6);
+    check(j["baselines"][baseline]);
+  }
+  REQUIRE(j["baselines"]["all_gpu"]["stages"][0]["device"] == "gpu:0");
+  REQUIRE(j["baselines"]["interleave"]["cut"].is_null());
+  const auto text = tool("bench zoo:lenet5 --frames 50");
+  REQUIRE(text.exit_code == 0);
+  for (const char* word : {"interval", "efficiency", "all-DPU", "all-GPU", "interleave", "measured"}) {
+    REQUIRE(text.out.find(word) != std::string::npos);
+  }
+  const json alone = json_of("bench zoo:lenet5 --devices cpu --frames 50 --json");
+  REQUIRE(alone["baselines"]["all_dpu"].is_null());
+}
+
+TEST_CASE("doctor names every device and why it is what it is") {
+  const json j = json_of("doctor --json");
+  REQUIRE(j.at("devices").size() == 3);
+  for (const json& d : j["devices"]) REQUIRE(!d.at("backend").get<std::string>().empty());
+  const auto text = tool("doctor");
+  REQUIRE(text.exit_code == 0);
+  for (const char* word : {"dpu:0", "gpu:0", "cpu", "oneDNN"})
+    REQUIRE(text.out.find(word) != std::string::npos);
+}
