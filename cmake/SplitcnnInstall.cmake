@@ -8,10 +8,11 @@ function(splitcnn_install target component)
   get_target_property(type ${target} TYPE)
   string(COMPARE EQUAL "${type}" SHARED_LIBRARY SPLITCNN_SHARED)
   set(exclude "")
+  set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/splitcnn")
   if(NOT component STREQUAL "splitcnn")
     set(exclude EXCLUDE_FROM_ALL)
+    string(APPEND package_dir "-${component}")  # CMake keeps generated export files by destination; find_package looks here, too
   endif()
-  set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/splitcnn")
   set(generated "${CMAKE_CURRENT_BINARY_DIR}/package-${component}")
 
   install(TARGETS ${target} EXPORT ${component}Targets
