@@ -327,10 +327,12 @@ void add_bench(CLI::App& app) {
   add_cut(*command, options->cut);
   add_granularity(*command, options->granularity);
   command->add_option("--frames", options->frames, "frames per configuration, in five alternations")
-      ->check(CLI::Range(10, 100000000))
+      ->check(within(10, 100000000))
+      ->type_name("N")
       ->capture_default_str();
   command->add_option("--depth", options->depth, "frames in flight, 0: the library's choice")
-      ->check(CLI::Range(0, 4096));
+      ->check(within(0, 4096))
+      ->type_name("N");
   command->add_flag("--json", options->json, "one JSON object");
   command->footer(
       "Examples:\n  splitcnn bench zoo:resnet50\n  splitcnn bench net.onnx --devices dpu,gpu --cut 7 "

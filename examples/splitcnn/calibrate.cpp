@@ -137,13 +137,12 @@ void add_calibrate(CLI::App& app) {
       "calibrate", "Chooses INT8 fix points on a few frames; stores them beside the model");
   command->add_option("MODEL", options->model, "ONNX file")->required();
   command
-      ->add_option(
-          "--frames", options->frames,
-          "folder of images, .txt list of images, or file of raw float32 frames in the model's own layout")
+      ->add_option("--frames", options->frames, "folder of images, .txt list of them, or raw float32 frames")
       ->required()
       ->type_name("DIR|FILE");
   command->add_option("--max-frames", options->most, "use at most this many, spread over a folder")
-      ->check(CLI::Range(1, 100000))
+      ->check(within(1, 100000))
+      ->type_name("N")
       ->capture_default_str();
   const std::string images = "Images";
   command->add_option("--mean", options->mean, "subtracted from 0..255, one or three numbers")
@@ -165,7 +164,8 @@ void add_calibrate(CLI::App& app) {
       ->check(CLI::IsMember({"bilinear", "area"}))
       ->group(images);
   command->add_option("--short-side", options->short_side, "center_crop: short side before the crop")
-      ->check(CLI::Range(1, 16384))
+      ->check(within(1, 16384))
+      ->type_name("N")
       ->group(images);
   command
       ->add_option("--labels", options->labels, "text file, one class name per line; kept beside the model")

@@ -53,6 +53,18 @@ std::string shapes(const sc::Graph& graph, std::span<const sc::TensorId> ids) {
   return text;
 }
 
+/// {3, 5, 6, 7} as "3, 5 to 7".
+std::string ranges(const std::vector<int>& ascending) {
+  std::string text;
+  for (std::size_t first = 0, last = 0; first < ascending.size(); first = last + 1) {
+    last = first;
+    while (last + 1 < ascending.size() && ascending[last + 1] == ascending[last] + 1) ++last;
+    text += fmt::format("{}{}", text.empty() ? "" : ", ", ascending[first]);
+    if (last > first) text += fmt::format(" to {}", ascending[last]);
+  }
+  return text;
+}
+
 void print_table(const Model& model, sc::Granularity granularity) {
   const sc::Graph& graph = model.graph;
   std::int64_t macs = 0, weights = 0;
@@ -65,7 +77,7 @@ void print_table(const Model& model, sc::Granularity granularity) {
   using Align = Table::Align;
   Table table{
       {{"cut"}, {"after", Align::left}, {"crosses", Align::left}, {"int8"}, {"head on DPU", Align::left}}, 1};
-  std::vector<std::pair<std::string, std::string>> reasons;  // reason, cuts it is for
+  std::vector<std::pair<std::string, std::vector<int>>> reasons;  // and the cuts each is for
   for (const sc::Cut& cut : sc::cuts(graph, granularity)) {
     std::size_t bytes = 0;
     for (const sc::TensorId id : cut.tensors) bytes += crossing(graph, id).bytes();
@@ -77,13 +89,15 @@ void print_table(const Model& model, sc::Granularity granularity) {
     if (cut.reason.empty()) continue;
     const auto known =
         std::find_if(reasons.begin(), reasons.end(), [&](const auto& r) { return r.first == cut.reason; });
-    if (known == reasons.end())
-      reasons.emplace_back(cut.reason, std::to_string(cut.k));
-    else
-      known->second += fmt::format(", {}", cut.k);
+    if (known == reasons.end()) {
+      reasons.push_back({cut.reason, {cut.k}});
+    } else {
+      known->second.push_back(cut.k);
+    }
   }
   fmt::print("{}", table.text());
-  for (const auto& [reason, at] : reasons) fmt::print("\n{}", wrapped(fmt::format("Cut {}: {}", at, reason)));
+  for (const auto& [reason, at] : reasons)
+    fmt::print("\n{}", wrapped(fmt::format("Cut {}: {}", ranges(at), reason)));
 }
 
 void inspect(const Options& options) {

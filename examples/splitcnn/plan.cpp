@@ -127,7 +127,8 @@ void add_plan(CLI::App& app) {
   command
       ->add_option("--frame-interval-ms", options->frame_interval_ms,
                    "the camera's period; counts the wait for a batch to fill")
-      ->check(CLI::Range(0.0, 1e6));
+      ->check(within(0.0, 1e6))
+      ->type_name("N");
   command->add_option("-o,--output", options->output, "plan file to write")->type_name("PLAN.json");
   command->add_flag("--json", options->json, "one JSON object with the choice and every candidate");
   command->footer(

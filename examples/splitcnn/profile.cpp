@@ -70,7 +70,8 @@ void add_profile(CLI::App& app) {
   command->add_option("--devices", options->devices, "what to measure, for example dpu,gpu=cudnn,cpu/2")
       ->capture_default_str();
   command->add_option("--runs", options->runs, "timed runs per piece; the median counts")
-      ->check(CLI::Range(1, 10000))
+      ->check(within(1, 10000))
+      ->type_name("N")
       ->capture_default_str();
   command->add_flag("--json", options->json, "one JSON object instead of a table");
   add_granularity(*command, options->granularity);

@@ -79,6 +79,11 @@ nlohmann::json spec_json(const sc::TensorSpec& spec);
 std::vector<sc::Tensor> noise_frame(const sc::Graph& graph, std::uint64_t seed);
 
 const std::map<std::string, sc::Granularity>& granularities();
+/// A range check that leaves the help readable.
+template <class T>
+CLI::Validator within(T low, T high) {
+  return CLI::Range(low, high).description("");
+}
 /// Adds the option everyone has who cuts.
 void add_granularity(CLI::App& command, sc::Granularity& granularity);
 /// `--cut auto|K`.
