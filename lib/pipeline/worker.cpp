@@ -8,9 +8,10 @@
 namespace splitcnn::inline v0 {
 namespace {
 
-/// How often an overdue batch is asked after, and how early a stage may come back from wait() before that
-/// counts as its own time-out and not as rounding.
+/// How often an overdue batch is asked after, and (`rounding`) how early a stage may come back from wait()
+/// before that counts as its own time-out and not as rounding.
 constexpr auto poll_interval = std::chrono::milliseconds{10};
+constexpr auto look_interval = std::chrono::milliseconds{1};  // a worker that waits with room to submit more
 constexpr auto rounding = std::chrono::milliseconds{5};
 
 /// A stage's throw is a failed Status.
@@ -199,10 +200,15 @@ void PipelineCore::wait(Worker& worker, StageNode& node, std::unique_lock<std::m
   BatchInFlight& batch = node.oldest();
   const Clock::time_point before = Clock::now();
   Clock::time_point until = batch.overdue ? before : batch.deadline;
-  // Wait may be interrupted by its own deadline, so come back when something else on this device is due.
-  // (On the way down nothing else is: what is queued will not be started.)
-  if (const auto event = next_event(worker); event && !batch.overdue && !stopping_)
-    until = std::min(until, *event);
+  // Wait may be interrupted by its own deadline, so come back when something else on this device is due, and
+  // look now and then for frames that have come for a stage with room. (On the way down nothing new is
+  // started.)
+  if (!batch.overdue && !stopping_) {
+    if (const auto event = next_event(worker)) until = std::min(until, *event);
+    const bool room = std::any_of(worker.stages.begin(), worker.stages.end(),
+                                  [](const StageNode* n) { return n->has_room(); });
+    if (room) until = std::min(until, before + look_interval);
+  }
   lock.unlock();
   const Status status = guarded([&] { return node.stage->wait(batch.ticket, until); });
   const Clock::time_point now = Clock::now();

@@ -132,6 +132,29 @@ TEST_CASE("the next batch is submitted before the oldest is waited for") {
   CHECK(log2.breaches == 0);
 }
 
+TEST_CASE("frames that come while a batch is in flight are submitted beside it") {
+  Gate gate;
+  Pipeline pipe{one({.in_flight = 2, .gate = &gate}), {.depth = 4}};
+  REQUIRE(pipe.push(frame(0)) == Push::queued);
+  gate.wait_arrived(1);  // the worker waits for it, or is about to
+  REQUIRE(pipe.push(frame(1)) == Push::queued);
+  gate.wait_arrived(2);
+  gate.open();
+  for (int n = 0; n < 2; ++n) REQUIRE(pipe.pop()->ok());
+
+  // The same for two stages of one device.
+  Gate first, second;
+  Pipeline shared{fake_chain({{.device = "a", .gate = &first}, {.device = "a", .gate = &second}}),
+                  {.depth = 4}};
+  first.open();
+  REQUIRE(shared.push(frame(0)) == Push::queued);
+  second.wait_arrived(1);
+  REQUIRE(shared.push(frame(1)) == Push::queued);
+  first.wait_arrived(2);
+  second.open();
+  for (int n = 0; n < 2; ++n) REQUIRE(shared.pop()->ok());
+}
+
 TEST_CASE("a partial batch is not held up by a batch in flight") {
   FakeLog log;
   Gate gate;
