@@ -34,15 +34,15 @@ struct WeightQuant {
   friend bool operator==(const WeightQuant&, const WeightQuant&) = default;
 };
 
-/// Cross-layer equalisation of a tensor between two convolutions: inside a segment channel c is stored times factors[c], the
-/// weights that write it are multiplied and those that read it divided, so that one fix point per tensor suits all channels. Where
-/// the tensor crosses a cut it is stored plainly, with QuantizedGraph::fix_point().
+/// Cross-layer equalisation: inside a segment channel c of the tensor is stored times factors[c]; the weights that write it are
+/// multiplied and those that read it divided, so that one fix point per tensor suits all channels. Tensors tied by adds and pools share
+/// factors. Holds in segments that contain the nodes [first, last); elsewhere the tensor is stored plainly, with
+/// QuantizedGraph::fix_point(), so what crosses a cut is always plain.
 struct ChannelScale {
   TensorId tensor = 0;
-  NodeId writer = 0, writer_through = 0;  ///< the convolution that writes it, and the last node folded into that
-  NodeId reader = 0;                      ///< the one that reads it
-  int fix_point = 0;                      ///< of the scaled tensor
-  std::vector<float> factors;             ///< > 0
+  NodeId first = 0, last = 0;
+  int fix_point = 0;           ///< of the scaled tensor
+  std::vector<float> factors;  ///< > 0
   friend bool operator==(const ChannelScale&, const ChannelScale&) = default;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace splitcnn::inline v0 {
 
@@ -42,30 +43,81 @@ TensorId before_activation(const Graph& graph, TensorId t) {
   }
 }
 
+/// Disjoint sets of tensors.
+class Sets {
+ public:
+  explicit Sets(std::size_t n) : parent_(n) {
+    for (std::size_t i = 0; i < n; ++i) parent_[i] = i;
+  }
+  std::size_t find(std::size_t i) {
+    while (parent_[i] != i) i = parent_[i] = parent_[parent_[i]];
+    return i;
+  }
+  void join(std::size_t a, std::size_t b) { parent_[find(a)] = find(b); }
+
+ private:
+  std::vector<std::size_t> parent_;
+};
+
+bool has_bytes(const LoweredOp& op) { return op.op == Op::conv && !op.weights.empty(); }
+
+/// Operations that treat every channel alike and commute with scaling it: their inputs and outputs share scales.
+bool ties_channels(const Graph& graph, const LoweredOp& op) {
+  using Kind = Activation::Kind;
+  if (op.activation.kind != Kind::none && op.activation.kind != Kind::relu) return false;
+  switch (op.op) {
+    case Op::max_pool: case Op::average_pool: case Op::global_average_pool: case Op::relu: return true;
+    case Op::reduce_mean: return graph.nodes()[op.node].axes == std::vector<std::int64_t>{2, 3};
+    case Op::add: {
+      const GraphTensor &a = graph.tensor(op.inputs[0]), &b = graph.tensor(op.inputs[1]);
+      return !a.constant && !b.constant && a.shape == b.shape;
+    }
+    default: return false;
+  }
+}
+
+bool has_channels(const Graph& graph, TensorId t, std::int64_t channels) {
+  const Shape& shape = graph.tensor(t).shape;
+  return (shape.rank() == 4 || shape.rank() == 2) && shape[1] == channels;
+}
+
 /// Scales as logarithms while they are sought.
 struct Search {
   std::span<const LoweredOp> ops;
-  std::span<const EqualisablePair> pairs;
-  std::vector<std::vector<double>> logs;          // per pair and channel
+  std::vector<std::vector<double>> logs;            // per group and channel
   std::vector<const std::vector<double>*> in, out;  // per operation: the scales of its input and output
 
-  /// log2 of the largest weight of each channel of pair p as the writer's output (true) or the reader's input, without the pair's own
-  /// scale but with those on the other side. -inf where all are zero.
-  std::vector<double> largest(std::size_t p, bool writer) const {
-    const std::size_t at = writer ? pairs[p].writer : pairs[p].reader;
+  /// log2 of the largest weight of each channel of operation `at`, as its output (true) or its input, without the scales of that side but
+  /// with those of the other. -inf where all are zero.
+  std::vector<double> largest(std::size_t at, bool output) const {
     const LoweredOp& op = ops[at];
-    std::vector<double> result(logs[p].size(), 0.0);
-    std::vector<double> other(static_cast<std::size_t>(writer ? op.in_channels : op.out_channels), 1.0);
-    if (const auto* scales = writer ? in[at] : out[at]) {
-      for (std::size_t c = 0; c < other.size(); ++c) other[c] = std::exp2(writer ? -(*scales)[c] : (*scales)[c]);
+    std::vector<double> result(static_cast<std::size_t>(output ? op.out_channels : op.in_channels), 0.0);
+    std::vector<double> other(static_cast<std::size_t>(output ? op.in_channels : op.out_channels), 1.0);
+    if (const auto* scales = output ? in[at] : out[at]) {
+      for (std::size_t c = 0; c < other.size(); ++c) other[c] = std::exp2(output ? -(*scales)[c] : (*scales)[c]);
     }
     for_each_weight(op, [&](std::size_t i, std::size_t o, std::size_t c) {
-      const double w = std::abs(static_cast<double>(op.weights[i])) * other[writer ? c : o];
-      double& r = result[writer ? o : c];
+      const double w = std::abs(static_cast<double>(op.weights[i])) * other[output ? c : o];
+      double& r = result[output ? o : c];
       r = std::max(r, w);
     });
     for (double& r : result) r = std::log2(r);
     return result;
+  }
+
+  /// The mean over several operations, of those that have weights there at all; -inf when none has.
+  std::vector<double> largest(std::span<const std::size_t> all, bool output, std::size_t channels) const {
+    std::vector<double> sum(channels, 0.0), count(channels, 0.0);
+    for (const std::size_t at : all) {
+      const auto one = largest(at, output);
+      for (std::size_t c = 0; c < channels; ++c) {
+        if (std::isinf(one[c])) continue;
+        sum[c] += one[c];
+        ++count[c];
+      }
+    }
+    for (std::size_t c = 0; c < channels; ++c) sum[c] = count[c] > 0 ? sum[c] / count[c] : -std::numeric_limits<double>::infinity();
+    return sum;
   }
 };
 
@@ -80,6 +132,12 @@ double upper_bound(double range, double bias, double limit) {
 
 }  // namespace
 
+std::vector<std::uint32_t> input_channels(const LoweredOp& op) {
+  std::vector<std::uint32_t> channels(op.weights.size());
+  for_each_weight(op, [&](std::size_t i, std::size_t, std::size_t c) { channels[i] = static_cast<std::uint32_t>(c); });
+  return channels;
+}
+
 void scale_channels(const LoweredOp& op, const ChannelScale* in, const ChannelScale* out, std::vector<float>& weights, std::vector<float>& bias) {
   if (!in && !out) return;
   for_each_weight(op, [&](std::size_t i, std::size_t o, std::size_t c) {
@@ -89,67 +147,140 @@ void scale_channels(const LoweredOp& op, const ChannelScale* in, const ChannelSc
   for (std::size_t o = 0; out && o < bias.size(); ++o) bias[o] *= out->factors[o];
 }
 
-std::vector<EqualisablePair> find_pairs(const Graph& graph, std::span<const LoweredOp> ops) {
-  std::vector<int> readers(graph.tensors().size(), 0);
-  std::vector<std::size_t> reader(graph.tensors().size(), 0);
-  for (std::size_t i = 0; i < ops.size(); ++i) {
-    for (const TensorId t : ops[i].inputs) {
-      ++readers[t];
-      reader[t] = i;
-    }
-  }
-  std::vector<EqualisablePair> pairs;
-  const auto outputs = graph.outputs();
-  for (std::size_t i = 0; i < ops.size(); ++i) {
-    const LoweredOp& op = ops[i];
-    if (op.op != Op::conv || op.weights.empty() || !commutes(op.activation)) continue;
-    const TensorId t = op.outputs[0];
-    const LoweredOp& next = ops[reader[t]];
-    const Shape& shape = graph.tensor(t).shape;
-    if (readers[t] != 1 || next.op != Op::conv || next.weights.empty() || std::find(outputs.begin(), outputs.end(), t) != outputs.end()) continue;
-    if (shape.rank() < 2 || shape[1] != op.out_channels || next.in_channels != op.out_channels) continue;
-    const bool clipped = op.activation.kind == Activation::Kind::clip;
-    pairs.push_back({i, reader[t], t, clipped ? before_activation(graph, t) : t, clipped});
-  }
-  return pairs;
+namespace {
+
+/// Collects what touches a group; `valid` falls when something does that cannot carry scales.
+struct Candidate {
+  EqualisableGroup group;
+  bool valid = true;
+};
+
+void add_tensor(const Graph& graph, const LoweredOp& writer, TensorId t, Candidate& to) {
+  const Activation& a = writer.activation;
+  const bool clipped = a.kind == Activation::Kind::clip;
+  const bool positive = clipped || a.kind == Activation::Kind::relu || writer.op == Op::relu;
+  to.group.tensors.push_back({t, clipped ? before_activation(graph, t) : t, clipped, positive});
 }
 
-std::vector<ChannelScale> equalise(std::span<const LoweredOp> ops, std::span<const EqualisablePair> pairs,
-                                   std::span<const std::vector<float>> ranges) {
-  Search search{ops, pairs, {}, {}, {}};
-  search.in.resize(ops.size());
-  search.out.resize(ops.size());
-  for (const EqualisablePair& p : pairs) search.logs.emplace_back(static_cast<std::size_t>(ops[p.writer].out_channels), 0.0);
-  for (std::size_t p = 0; p < pairs.size(); ++p) {
-    search.out[pairs[p].writer] = &search.logs[p];
-    search.in[pairs[p].reader] = &search.logs[p];
+}  // namespace
+
+std::vector<EqualisableGroup> find_groups(const Graph& graph, std::span<const LoweredOp> ops) {
+  Sets sets{graph.tensors().size()};
+  for (const LoweredOp& op : ops) {
+    if (!ties_channels(graph, op)) continue;
+    for (const TensorId t : op.inputs) sets.join(t, op.outputs[0]);
   }
-  for (int round = 0; round < 12; ++round) {
-    for (std::size_t p = 0; p < pairs.size(); ++p) {
-      const auto written = search.largest(p, true), read = search.largest(p, false);
-      const float widest = *std::max_element(ranges[p].begin(), ranges[p].end());
-      const double limit = pairs[p].clipped ? clip_limit : static_cast<double>(widest);
-      for (std::size_t c = 0; c < written.size(); ++c) {
-        double& s = search.logs[p][c];
-        const double range = ranges[p][c];
-        if (limit == 0) continue;
-        if (pairs[p].clipped && range > 6) {  // the clip bites: 6 must become the limit
-          s = std::log2(limit / 6);
-          continue;
-        }
-        const double most = upper_bound(range, std::abs(static_cast<double>(ops[pairs[p].writer].bias[c])), limit);
-        const bool no_write = std::isinf(written[c]), no_read = std::isinf(read[c]);
-        s = no_write && no_read ? 0 : no_write ? most : no_read ? -most_exponent / 2.0 : (read[c] - written[c]) / 2;
-        s = std::clamp(s, -static_cast<double>(most_exponent), most);
+  std::vector<Candidate> candidates(graph.tensors().size());
+  const auto at = [&](TensorId t) -> Candidate& { return candidates[sets.find(t)]; };
+  for (const TensorId t : graph.inputs()) at(t).valid = false;
+  for (const TensorId t : graph.outputs()) at(t).valid = false;
+  for (std::size_t i = 0; i < ops.size(); ++i) {
+    const LoweredOp& op = ops[i];
+    const bool ties = ties_channels(graph, op);
+    for (const TensorId t : op.inputs) {
+      if (graph.tensor(t).constant) continue;
+      Candidate& c = at(t);
+      if (has_bytes(op) && has_channels(graph, t, op.in_channels)) {
+        c.group.readers.push_back(i);
+      } else if (!ties) {
+        c.valid = false;
       }
+      c.group.last = std::max(c.group.last, op.node + 1);
+    }
+    for (const TensorId t : op.outputs) {
+      Candidate& c = at(t);
+      if (has_bytes(op) && commutes(op.activation) && has_channels(graph, t, op.out_channels)) {
+        if (c.group.writers.empty()) c.group.first = op.node;
+        c.group.writers.push_back(i);
+        c.group.channels = static_cast<std::size_t>(op.out_channels);
+      } else if (!ties) {
+        c.valid = false;
+      }
+      add_tensor(graph, op, t, c);
     }
   }
+  std::vector<EqualisableGroup> groups;
+  for (Candidate& c : candidates) {
+    EqualisableGroup& g = c.group;
+    if (!c.valid || g.writers.empty() || g.readers.empty()) continue;
+    const auto channels = static_cast<std::int64_t>(g.channels);
+    if (std::all_of(g.tensors.begin(), g.tensors.end(), [&](const GroupTensor& t) { return has_channels(graph, t.tensor, channels); })) {
+      groups.push_back(std::move(g));
+    }
+  }
+  return groups;
+}
+
+namespace {
+
+/// Where a channel's scale may not be chosen freely.
+struct Bounds {
+  double most = most_exponent;
+  bool pinned = false;  ///< a clip bites: 6 must become the limit
+};
+
+Bounds bounds(const EqualisableGroup& group, std::span<const std::vector<float>> ranges, std::span<const LoweredOp> ops, std::size_t c) {
+  Bounds b;
+  for (std::size_t i = 0; i < group.tensors.size(); ++i) {
+    const GroupTensor& t = group.tensors[i];
+    const double widest = *std::max_element(ranges[i].begin(), ranges[i].end());
+    const double limit = t.clipped ? clip_limit : widest, range = ranges[i][c];
+    if (limit <= 0) continue;
+    if (t.clipped && range > 6) b.pinned = true;
+    double bias = 0;
+    for (const std::size_t w : group.writers) {
+      if (ops[w].outputs[0] == t.tensor) bias = std::abs(static_cast<double>(ops[w].bias[c]));
+    }
+    b.most = std::min(b.most, upper_bound(range, bias, limit));
+  }
+  return b;
+}
+
+void update(Search& search, const EqualisableGroup& group, std::size_t g, std::span<const Bounds> bounds) {
+  const auto written = search.largest(group.writers, true, group.channels), read = search.largest(group.readers, false, group.channels);
+  for (std::size_t c = 0; c < group.channels; ++c) {
+    double& s = search.logs[g][c];
+    if (bounds[c].pinned) {
+      s = std::log2(clip_limit / 6);
+      continue;
+    }
+    if (group.tensors.size() > 1) {  // many convolutions meet here, none decides: even out the ranges, not all the way
+      s = std::min(3.0, 0.6 * bounds[c].most);
+      continue;
+    }
+    const bool no_write = std::isinf(written[c]), no_read = std::isinf(read[c]);
+    s = no_write && no_read ? 0 : no_write ? bounds[c].most : no_read ? -most_exponent / 2.0 : (read[c] - written[c]) / 2;
+    s = std::clamp(s, -static_cast<double>(most_exponent), bounds[c].most);
+  }
+}
+
+}  // namespace
+
+std::vector<ChannelScale> equalise(std::span<const LoweredOp> ops, std::span<const EqualisableGroup> groups,
+                                   std::span<const std::vector<std::vector<float>>> ranges) {
+  Search search{ops, {}, {}, {}};
+  search.in.resize(ops.size());
+  search.out.resize(ops.size());
+  std::vector<std::vector<Bounds>> limits;
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    search.logs.emplace_back(groups[g].channels, 0.0);
+    limits.emplace_back();
+    for (std::size_t c = 0; c < groups[g].channels; ++c) limits[g].push_back(bounds(groups[g], ranges[g], ops, c));
+  }
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    for (const std::size_t w : groups[g].writers) search.out[w] = &search.logs[g];
+    for (const std::size_t r : groups[g].readers) search.in[r] = &search.logs[g];
+  }
+  for (int round = 0; round < 12; ++round) {
+    for (std::size_t g = 0; g < groups.size(); ++g) update(search, groups[g], g, limits[g]);
+  }
   std::vector<ChannelScale> scales;
-  for (std::size_t p = 0; p < pairs.size(); ++p) {
-    const LoweredOp& writer = ops[pairs[p].writer];
-    ChannelScale s{.tensor = pairs[p].tensor, .writer = writer.node, .writer_through = writer.folded_through, .reader = ops[pairs[p].reader].node};
-    for (const double v : search.logs[p]) s.factors.push_back(static_cast<float>(std::exp2(v)));
-    if (std::any_of(s.factors.begin(), s.factors.end(), [](float f) { return f != 1; })) scales.push_back(std::move(s));
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    std::vector<float> factors;
+    for (const double v : search.logs[g]) factors.push_back(static_cast<float>(std::exp2(v)));
+    for (const GroupTensor& t : groups[g].tensors) {
+      scales.push_back({.tensor = t.tensor, .first = groups[g].first, .last = groups[g].last, .factors = factors});
+    }
   }
   std::sort(scales.begin(), scales.end(), [](const auto& a, const auto& b) { return a.tensor < b.tensor; });
   return scales;

@@ -1,5 +1,6 @@
 #pragma once
-/// Cross-layer equalisation: scales between two convolutions that give every channel its share of the int8 range.
+/// Cross-layer equalisation: scales inside groups of tensors that give every channel its share of the int8 range.
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -11,19 +12,28 @@ namespace splitcnn::inline v0 {
 /// Multiplies what an equalised output needs and divides what an equalised input brings. Null: plain.
 void scale_channels(const LoweredOp& op, const ChannelScale* in, const ChannelScale* out, std::vector<float>& weights, std::vector<float>& bias);
 
-/// A tensor that can be equalised: written by one convolution with an activation that commutes with scaling, read by another, seen by
-/// nobody else.
-struct EqualisablePair {
-  std::size_t writer = 0, reader = 0;  ///< indices into the lowered operations
-  TensorId tensor = 0;
-  TensorId observed = 0;               ///< where ranges are taken: before a clip, so that it shows whether the clip ever bites
-  bool clipped = false;                ///< ReLU6
-};
-std::vector<EqualisablePair> find_pairs(const Graph& graph, std::span<const LoweredOp> ops);
+/// The input channel of every weight.
+std::vector<std::uint32_t> input_channels(const LoweredOp& op);
 
-/// `ranges[i]` holds the largest value of each channel of pairs[i].observed (magnitude; for ReLU and ReLU6 of positive values). The fix
-/// points of the result are still open.
-std::vector<ChannelScale> equalise(std::span<const LoweredOp> ops, std::span<const EqualisablePair> pairs,
-                                   std::span<const std::vector<float>> ranges);
+struct GroupTensor {
+  TensorId tensor = 0;
+  TensorId observed = 0;  ///< where ranges are taken: before a clip, so that it shows whether the clip ever bites
+  bool clipped = false;   ///< ReLU6
+  bool positive = false;  ///< only values above zero count
+};
+
+/// Tensors that must carry the same scales because adds and pools tie them together, written and read by convolutions only.
+struct EqualisableGroup {
+  std::vector<GroupTensor> tensors;
+  std::vector<std::size_t> writers, readers;  ///< indices into the lowered operations
+  NodeId first = 0, last = 0;                 ///< nodes a segment must contain for the group to be inside it
+  std::size_t channels = 0;
+};
+std::vector<EqualisableGroup> find_groups(const Graph& graph, std::span<const LoweredOp> ops);
+
+/// `ranges[g][i]` holds the largest value of each channel of groups[g].tensors[i].observed. One entry per tensor, sorted by tensor; the
+/// fix points are still open.
+std::vector<ChannelScale> equalise(std::span<const LoweredOp> ops, std::span<const EqualisableGroup> groups,
+                                   std::span<const std::vector<std::vector<float>>> ranges);
 
 }  // namespace splitcnn::inline v0

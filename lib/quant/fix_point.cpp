@@ -51,16 +51,23 @@ void quantise_half_away(std::span<const float> from, int fix_point, std::span<st
   }
 }
 
-int choose_weight_fix_point(std::span<const float> values, int lowest, int highest) noexcept {
+int choose_weight_fix_point(std::span<const float> values, int lowest, int highest, std::span<const float> importance) noexcept {
   const float largest = largest_magnitude(values);
   if (largest == 0) return std::clamp(0, lowest, highest);
   const int whole = static_cast<int>(std::floor(std::log2(127.0 / static_cast<double>(largest))));  // nothing saturates
-  const int from = std::clamp(whole - 1, lowest, highest), to = std::clamp(whole + 4, lowest, highest);
+  const int from = std::clamp(whole - 1, lowest, highest), to = std::clamp(whole + 5, lowest, highest);
   int best = from;
   double best_error = -1;
   for (int fp = from; fp <= to; ++fp) {
     const auto scale = static_cast<float>(std::ldexp(1.0, fp)), unit = static_cast<float>(std::ldexp(1.0, -fp));
-    const double error = squared_error(values.data(), values.size(), scale, unit, true);
+    double error = 0;
+    if (importance.empty()) {
+      error = squared_error(values.data(), values.size(), scale, unit, true);
+    } else {
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        error += static_cast<double>(importance[i]) * squared_error(&values[i], 1, scale, unit, true);
+      }
+    }
     if (best_error < 0 || error < best_error) {
       best = fp;
       best_error = error;

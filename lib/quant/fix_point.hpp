@@ -12,7 +12,8 @@ inline constexpr int fix_point_limit = 64;  ///< fix points outside [-limit, lim
 void quantise_half_away(std::span<const float> from, int fix_point, std::span<std::int8_t> to) noexcept;
 
 /// The fix point for constants: rounds half away from zero. `lowest` and `highest` bound the answer. 0 (clamped) when all values are 0.
-int choose_weight_fix_point(std::span<const float> values, int lowest, int highest) noexcept;
+/// `importance` (empty, or one per value) weighs each squared error.
+int choose_weight_fix_point(std::span<const float> values, int lowest, int highest, std::span<const float> importance = {}) noexcept;
 
 /// Squared round-trip errors of activations (rounding half up) for every candidate fix point, summed over what is shown to it. Adding
 /// up errors instead of keeping values makes calibration independent of the number of frames.

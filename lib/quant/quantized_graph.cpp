@@ -69,8 +69,8 @@ void check_scales(const Graph& graph, const std::vector<ChannelScale>& scales) {
   for (std::size_t i = 0; i < scales.size(); ++i) {
     const ChannelScale& s = scales[i];
     const std::size_t nodes = graph.nodes().size();
-    bool fits = (i == 0 || scales[i - 1].tensor < s.tensor) && s.tensor < graph.tensors().size() && s.writer < nodes && s.writer_through < nodes &&
-                s.reader < nodes && in_range(s.fix_point);
+    bool fits = (i == 0 || scales[i - 1].tensor < s.tensor) && s.tensor < graph.tensors().size() && s.first < s.last && s.last <= nodes &&
+                in_range(s.fix_point);
     if (fits) {
       fits = has_channels(graph, s.tensor, s.factors.size());
       for (const float f : s.factors) fits = fits && f >= 1 / largest_factor && f <= largest_factor;
@@ -105,8 +105,8 @@ std::vector<ChannelScale> read_scales(const nlohmann::json& part, const Graph& g
   std::vector<ChannelScale> scales;
   for (std::size_t i = 0; i < list.size(); ++i) {
     const std::string at = fmt::format("{}: equalisation[{}]", where, i);
-    scales.push_back({read_tensor(list[i], graph, at), read_node(list[i], "writer", graph, at), read_node(list[i], "writer_through", graph, at),
-                      read_node(list[i], "reader", graph, at), read_fix_point(list[i], "fix_point", at),
+    scales.push_back({read_tensor(list[i], graph, at), read_node(list[i], "first", graph, at), read_node(list[i], "last", graph, at) + 1,
+                      read_fix_point(list[i], "fix_point", at),
                       require<std::vector<float>>(list[i], "factors", at)});
   }
   std::sort(scales.begin(), scales.end(), [](const auto& a, const auto& b) { return a.tensor < b.tensor; });
@@ -190,9 +190,8 @@ void QuantizedGraph::save(const std::filesystem::path& json) const {
   nlohmann::json scales = nlohmann::json::array();
   for (const ChannelScale& s : scales_) {
     scales.push_back({{"tensor", graph_.tensor(s.tensor).name},
-                      {"writer", graph_.nodes()[s.writer].name},
-                      {"writer_through", graph_.nodes()[s.writer_through].name},
-                      {"reader", graph_.nodes()[s.reader].name},
+                      {"first", graph_.nodes()[s.first].name},
+                      {"last", graph_.nodes()[s.last - 1].name},
                       {"fix_point", s.fix_point},
                       {"factors", s.factors}});
   }

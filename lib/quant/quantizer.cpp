@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <numeric>
 #include <optional>
+#include <tuple>
 #include <utility>
 
 #include "core/convert.hpp"
@@ -96,7 +97,7 @@ class Observer {
   std::size_t offset_ = 0;
 };
 
-/// Magnitudes of each channel in eighths of an octave: enough to read off a range that ignores the rarest values.
+/// Magnitudes of each channel in eighths of an octave: enough to find a good range.
 class ChannelRanges {
  public:
   explicit ChannelRanges(std::size_t channels) : counts_(channels * bins, 0), channels_{channels} {}
@@ -113,14 +114,14 @@ class ChannelRanges {
     }
   }
 
-  /// Per channel, what all but one in a thousand values stay below.
+  /// Per channel, what all but one in two thousand values stay below: finer steps for the rest are worth clipping those.
   [[nodiscard]] std::vector<float> ranges() const {
     std::vector<float> result(channels_, 0.0f);
     for (std::size_t c = 0; c < channels_; ++c) {
       std::uint64_t above = 0;
       for (std::size_t b = bins; b-- > 0;) {
         above += counts_[c * bins + b];
-        if (above > seen_ / 1000) {
+        if (above > seen_ / 2000) {
           result[c] = std::exp2((static_cast<float>(b) - 80) / 8);
           break;
         }
@@ -228,55 +229,107 @@ TensorId stored_result(const Graph& graph, NodeId through) {
 
 /// Weights and bias of one lowered convolution. The bounds are those of the board's shifters: 0 <= shift_cut <= 16 (the lower one is
 /// left to the data) and shift_cut - 16 <= shift_bias <= 15, within which every intermediate fits its accumulator.
-WeightQuant quantise(const LoweredOp& op, int fp_in, int fp_out) {
+WeightQuant quantise(const LoweredOp& op, int fp_in, int fp_out, std::span<const float> importance) {
   WeightQuant w{.node = op.node, .folded_through = op.folded_through};
   const int most = std::clamp(16 + fp_out - fp_in, -40, 40);
-  w.weight_fix_point = choose_weight_fix_point(op.weights, std::max(-24, most - 40), most);
+  w.weight_fix_point = choose_weight_fix_point(op.weights, std::max(-24, most - 40), most, importance);
   const int sum = fp_in + w.weight_fix_point, shift_cut = sum - fp_out;
   w.bias_fix_point = choose_weight_fix_point(op.bias, sum - 15, sum - std::min(0, shift_cut - 16));
   return w;
 }
 
-/// All entries of one lowered convolution: plain, and beside equalised tensors.
-void add_variants(const Graph& graph, const LoweredOp& op, const std::vector<int>& fix_points, std::span<const ChannelScale> scales,
-                  std::vector<WeightQuant>& weights) {
-  const ChannelScale *in = nullptr, *out = nullptr;
-  for (const ChannelScale& s : scales) {
-    if (s.reader == op.node) in = &s;
-    if (s.writer == op.node && s.writer_through == op.folded_through) out = &s;
-  }
-  for (const bool with_in : {false, true}) {
-    for (const bool with_out : {false, true}) {
-      if ((with_in && !in) || (with_out && !out)) continue;
-      LoweredOp scaled = op;
-      scale_channels(op, with_in ? in : nullptr, with_out ? out : nullptr, scaled.weights, scaled.bias);
-      const int fp_in = with_in ? in->fix_point : fix_points[op.inputs[0]];
-      const int fp_out = with_out ? out->fix_point : fix_points[stored_result(graph, op.folded_through)];
-      weights.push_back(quantise(scaled, fp_in, fp_out));
-      weights.back().equalised_in = with_in;
-      weights.back().equalised_out = with_out;
-    }
-  }
+const ChannelScale* find_scale(std::span<const ChannelScale> scales, TensorId t) {
+  const auto at = std::lower_bound(scales.begin(), scales.end(), t, [](const ChannelScale& s, TensorId id) { return s.tensor < id; });
+  return at != scales.end() && at->tensor == t ? &*at : nullptr;
 }
 
-std::vector<WeightQuant> choose_weights(const Graph& graph, const std::vector<int>& fix_points, std::span<const ChannelScale> scales) {
-  std::vector<WeightQuant> weights;
-  for (NodeId n = 0; n < graph.nodes().size(); ++n) {
-    const Node& node = graph.nodes()[n];
+/// The weight entries of one node: for every place a cut can end its folding, plain and beside equalised tensors.
+class WeightChooser {
+ public:
+  WeightChooser(const Graph& graph, std::span<const LoweredOp> ops, const std::vector<int>& fix_points, std::span<const ChannelScale> scales,
+                std::span<const ChannelMoments> moments)
+      : graph_{graph}, fix_points_{fix_points}, scales_{scales}, moments_{moments}, whole_(graph.nodes().size(), nullptr) {
+    for (const LoweredOp& op : ops) whole_[op.node] = &op;
+  }
+
+  std::vector<WeightQuant> run() {
+    for (NodeId n = 0; n < graph_.nodes().size(); ++n) {
+      if (!has_weights(n)) continue;
+      std::vector<NodeId> ends = fold_chain(graph_, n);
+      ends.insert(ends.begin(), n);
+      for (const NodeId through : ends) add(n, through);
+    }
+    return std::move(weights_);
+  }
+
+ private:
+  bool has_weights(NodeId n) const {
+    const Node& node = graph_.nodes()[n];
     std::vector<double> scale, shift;
-    const bool product = node.op == Op::conv || node.op == Op::gemm || node.op == Op::matmul;
-    if (!product && !channel_affine(graph, node, scale, shift)) continue;
-    if (node.op == Op::conv && !std::all_of(node.inputs.begin() + 1, node.inputs.end(), [&](TensorId t) { return graph.tensor(t).constant; })) continue;
-    std::vector<NodeId> ends = fold_chain(graph, n);
-    ends.insert(ends.begin(), n);
-    for (const NodeId through : ends) {
-      for (const LoweredOp& op : lower(graph, n, through + 1).ops) {
-        if (op.node != n || op.folded_through != through || op.weights.empty()) continue;
-        add_variants(graph, op, fix_points, scales, weights);
-      }
+    if (node.op == Op::gemm || node.op == Op::matmul) return true;
+    if (node.op != Op::conv) return channel_affine(graph_, node, scale, shift);
+    return std::all_of(node.inputs.begin() + 1, node.inputs.end(), [&](TensorId t) { return graph_.tensor(t).constant; });
+  }
+
+  void add(NodeId n, NodeId through) {
+    const LoweredOp* whole = whole_[n];
+    const ChannelScale* in = whole && !whole->inputs.empty() ? find_scale(scales_, whole->inputs[0]) : nullptr;
+    const ChannelScale* out = whole && whole->folded_through == through && !whole->outputs.empty() ? find_scale(scales_, whole->outputs[0]) : nullptr;
+    add_variants(n, n, through, nullptr, nullptr);
+    if (out) add_variants(n, n, through, nullptr, out);
+    if (!in) return;
+    // An equalised input is inside the segment, and so is a flatten between it and a dense layer.
+    const auto writer = graph_.producer(in->tensor);
+    const NodeId first = whole->dense && writer ? *writer + 1 : n;
+    add_variants(first, n, through, in, nullptr);
+    if (out) add_variants(first, n, through, in, out);
+  }
+
+  void add_variants(NodeId first, NodeId n, NodeId through, const ChannelScale* in, const ChannelScale* out) {
+    for (LoweredOp& op : lower(graph_, first, through + 1).ops) {
+      if (op.node != n || op.folded_through != through || op.op != Op::conv || op.weights.empty()) continue;
+      scale_channels(op, in, out, op.weights, op.bias);
+      const int fp_in = in ? in->fix_point : fix_points_[op.inputs[0]];
+      const int fp_out = out ? out->fix_point : fix_points_[stored_result(graph_, through)];
+      weights_.push_back(quantise(op, fp_in, fp_out, importance(op, in)));
+      weights_.back().equalised_in = in != nullptr;
+      weights_.back().equalised_out = out != nullptr;
     }
   }
-  return weights;
+
+  /// What a weight's error costs: the mean square of what it is multiplied with.
+  std::vector<float> importance(const LoweredOp& op, const ChannelScale* in) const {
+    const auto at = std::find_if(moments_.begin(), moments_.end(), [&](const ChannelMoments& m) { return m.tensor == op.inputs[0]; });
+    if (at == moments_.end() || at->mean.size() != static_cast<std::size_t>(op.in_channels)) return {};
+    std::vector<float> squares;
+    for (std::size_t c = 0; c < at->mean.size(); ++c) {
+      const float scale = in ? in->factors[c] : 1;
+      squares.push_back((at->mean[c] * at->mean[c] + at->variance[c]) * scale * scale);
+    }
+    std::vector<float> result;
+    for (const std::uint32_t c : input_channels(op)) result.push_back(squares[c]);
+    return result;
+  }
+
+  const Graph& graph_;
+  const std::vector<int>& fix_points_;
+  std::span<const ChannelScale> scales_;
+  std::span<const ChannelMoments> moments_;
+  std::vector<const LoweredOp*> whole_;
+  std::vector<WeightQuant> weights_;
+};
+
+/// The fix points of equalised tensors: by their own statistics, except where bytes only move.
+void choose_scaled_fix_points(const Graph& graph, std::span<const ErrorTable> tables, const std::vector<int>& fix_points,
+                              std::vector<ChannelScale>& scales) {
+  for (std::size_t s = 0; s < scales.size(); ++s) {
+    const Node& writer = graph.nodes()[*graph.producer(scales[s].tensor)];
+    const int low = is_relu6(writer) ? 5 : ErrorTable::lowest;
+    scales[s].fix_point = tables[s].best(low, ErrorTable::highest, fix_points[scales[s].tensor]);
+    const auto source = moved_from(writer);  // written earlier, so already chosen
+    const ChannelScale* from = source ? find_scale(scales, *source) : nullptr;
+    if (from) scales[s].fix_point = from->fix_point;
+  }
 }
 
 /// The graph lowered as a whole; empty when something in it cannot be lowered (then nothing is equalised).
@@ -313,40 +366,43 @@ QuantizedGraph Quantizer::calibrate(const Graph& graph, std::span<const Tensor> 
   const std::size_t inputs = graph.inputs().size();
   const std::size_t count = std::min(frames.size() / inputs, std::max<std::size_t>(options_.max_frames, 1));
   const std::vector<LoweredOp> ops = lowered(graph);
-  const std::vector<EqualisablePair> pairs = find_pairs(graph, ops);
-  std::vector<ChannelRanges> magnitudes;
-  for (const EqualisablePair& p : pairs) magnitudes.emplace_back(static_cast<std::size_t>(ops[p.writer].out_channels));
+  const std::vector<EqualisableGroup> groups = find_groups(graph, ops);
+  std::vector<std::vector<ChannelRanges>> magnitudes;
+  for (const EqualisableGroup& g : groups) magnitudes.emplace_back(g.tensors.size(), ChannelRanges{g.channels});
   std::vector<MomentSums> sums = moment_sums(graph);
-  const std::size_t again = pairs.empty() ? 0 : std::min(count, second_look);
+  const std::size_t again = groups.empty() ? 0 : std::min(count, second_look);
 
   Observer seen{graph};
   for (std::size_t f = 0; f < count; ++f) {
     seen.observe(frames.subspan(f * inputs, inputs));
-    for (std::size_t p = 0; p < pairs.size(); ++p) {
-      const auto kind = ops[pairs[p].writer].activation.kind;
-      magnitudes[p].add(seen.value(pairs[p].observed), pairs[p].clipped || kind == Activation::Kind::relu);
+    for (std::size_t g = 0; g < groups.size(); ++g) {
+      for (std::size_t i = 0; i < groups[g].tensors.size(); ++i) {
+        magnitudes[g][i].add(seen.value(groups[g].tensors[i].observed), groups[g].tensors[i].positive);
+      }
     }
     for (MomentSums& s : sums) s.add(seen.input_or_value(s.tensor()));
     if (options_.progress) options_.progress(f + 1, count + again);
   }
   std::vector<int> fix_points = choose_fix_points(graph, seen);
 
-  std::vector<std::vector<float>> ranges;
-  for (const ChannelRanges& m : magnitudes) ranges.push_back(m.ranges());
-  std::vector<ChannelScale> scales = equalise(ops, pairs, ranges);
+  std::vector<std::vector<std::vector<float>>> ranges(groups.size());
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    for (const ChannelRanges& m : magnitudes[g]) ranges[g].push_back(m.ranges());
+  }
+  std::vector<ChannelScale> scales = equalise(ops, groups, ranges);
   std::vector<ErrorTable> tables(scales.size());
   for (std::size_t f = 0; f < again; ++f) {
     seen.observe(frames.subspan(f * count / again * inputs, inputs));
     for (std::size_t s = 0; s < scales.size(); ++s) seen.look_at_scaled(scales[s], tables[s]);
     if (options_.progress) options_.progress(count + f + 1, count + again);
   }
-  for (std::size_t s = 0; s < scales.size(); ++s) {
-    const auto writer = graph.producer(scales[s].tensor);
-    scales[s].fix_point = tables[s].best(is_relu6(graph.nodes()[*writer]) ? 5 : ErrorTable::lowest, ErrorTable::highest, fix_points[scales[s].tensor]);
-  }
-  std::vector<WeightQuant> weights = choose_weights(graph, fix_points, scales);
+  choose_scaled_fix_points(graph, tables, fix_points, scales);
   std::vector<ChannelMoments> moments;
   for (const MomentSums& m : sums) moments.push_back(m.moments());
+  std::vector<WeightQuant> weights = WeightChooser{graph, ops, fix_points, scales, moments}.run();
+  std::sort(weights.begin(), weights.end(), [](const WeightQuant& a, const WeightQuant& b) {
+    return std::tuple{a.node, a.folded_through, a.equalised_in, a.equalised_out} < std::tuple{b.node, b.folded_through, b.equalised_in, b.equalised_out};
+  });
   return {graph, std::move(fix_points), std::move(weights), false, std::move(scales), std::move(moments)};
 }
 

@@ -11,7 +11,7 @@ namespace splitcnn::inline v0 {
 
 namespace {
 
-constexpr double correlation = 0.9;  // of pixels within one window; natural images and their feature maps are smooth
+constexpr double correlation = 0.98;  // of pixels within one window; natural images and their feature maps are smooth
 constexpr int passes = 3;
 
 /// One output channel: its weights in units of the weights' step, its errors in the same units times the input's value.

@@ -25,8 +25,7 @@ Extent extent(const Shape& logical) {
 class Compiler {
  public:
   Compiler(const QuantizedGraph& quant, NodeId first, NodeId last)
-      : quant_{quant}, graph_{quant.graph()}, segment_{lower(graph_, first, last)} {
-    find_equalised();
+      : quant_{quant}, graph_{quant.graph()}, first_{first}, last_{last}, segment_{lower(graph_, first, last)} {
     find_rises();
   }
 
@@ -46,8 +45,7 @@ class Compiler {
 
   std::size_t add_buffer(TensorId t, bool non_negative) {
     const auto bytes = static_cast<std::size_t>(graph_.tensor(t).shape.elements());
-    const ChannelScale* scale = equalised(t);
-    program_.buffers.push_back({.tensor = t, .bytes = bytes, .fix_point = scale ? scale->fix_point : quant_.fix_point(t), .non_negative = non_negative});
+    program_.buffers.push_back({.tensor = t, .bytes = bytes, .fix_point = fix_point(t), .non_negative = non_negative});
     owners_.resize(graph_.tensors().size());
     owners_[t] = program_.buffers.size() - 1;
     return *owners_[t];
@@ -61,20 +59,15 @@ class Compiler {
     return *owners_[t];
   }
 
-  /// The scales a tensor carries in this segment: only between the two convolutions they were made for.
-  const ChannelScale* equalised(TensorId t) const { return t < scales_.size() ? scales_[t] : nullptr; }
+  /// The scales a tensor carries in this segment, when the segment has everything they were made for.
+  const ChannelScale* equalised(TensorId t) const {
+    const ChannelScale* scale = quant_.channel_scale(t);
+    return scale && first_ <= scale->first && scale->last <= last_ ? scale : nullptr;
+  }
 
-  void find_equalised() {
-    scales_.resize(graph_.tensors().size());
-    for (const LoweredOp& op : segment_.ops) {
-      const ChannelScale* scale = op.op == Op::conv ? quant_.channel_scale(op.outputs[0]) : nullptr;
-      if (!scale || scale->writer != op.node || scale->writer_through != op.folded_through) continue;
-      const auto reads = [&](const LoweredOp& other) { return std::find(other.inputs.begin(), other.inputs.end(), scale->tensor) != other.inputs.end(); };
-      const auto reader = std::find_if(segment_.ops.begin(), segment_.ops.end(), reads);
-      const auto& leaving = segment_.boundary.outputs;
-      const bool leaves = std::binary_search(leaving.begin(), leaving.end(), scale->tensor);
-      if (!leaves && reader != segment_.ops.end() && reader->op == Op::conv && reader->node == scale->reader) scales_[scale->tensor] = scale;
-    }
+  int fix_point(TensorId t) const {
+    const ChannelScale* scale = equalised(t);
+    return scale ? scale->fix_point : quant_.fix_point(t);
   }
 
   /// An add whose inputs are finer than its output by k bits rounds up by 2^-(k+1) of its step on average: ties are common there. The
@@ -89,8 +82,8 @@ class Compiler {
     const auto& leaving = segment_.boundary.outputs;
     for (const LoweredOp& op : segment_.ops) {
       if (op.op != Op::add) continue;
-      const int fp_out = quant_.fix_point(op.outputs[0]);
-      const int finer = std::max(quant_.fix_point(op.inputs[0]), quant_.fix_point(op.inputs[1])) - fp_out;
+      const int fp_out = fix_point(op.outputs[0]);
+      const int finer = std::max(fix_point(op.inputs[0]), fix_point(op.inputs[1])) - fp_out;
       if (finer <= 0) continue;
       for (const TensorId t : op.inputs) {
         if (!writers[t] || readers[t] != 1 || std::binary_search(leaving.begin(), leaving.end(), t)) continue;
@@ -174,8 +167,8 @@ class Compiler {
   void quantise(const LoweredOp& op, ConvSpec& s) const {
     const ChannelScale *in = equalised(op.inputs[0]), *out = equalised(op.outputs[0]);
     const WeightQuant& w = quant_.weight(op.node, op.folded_through, in != nullptr, out != nullptr);
-    s.fp_in = in ? in->fix_point : quant_.fix_point(op.inputs[0]);
-    s.fp_out = out ? out->fix_point : quant_.fix_point(op.outputs[0]);
+    s.fp_in = fix_point(op.inputs[0]);
+    s.fp_out = fix_point(op.outputs[0]);
     s.fp_weight = w.weight_fix_point;
     s.fp_bias = w.bias_fix_point;
     if (s.shift_bias() < -20 || s.shift_bias() > 24 || std::abs(s.shift_cut()) > 60) {
@@ -203,9 +196,9 @@ class Compiler {
       const auto strides = storage_strides(shape);
       const std::size_t missing = out_shape.rank() - shape.rank();
       for (const std::size_t d : dims) s.strides[i].push_back(d < missing || shape[d - missing] == 1 ? 0 : strides[d - missing]);
-      s.fp_in[i] = quant_.fix_point(op.inputs[i]);
+      s.fp_in[i] = fix_point(op.inputs[i]);
     }
-    s.fp_out = quant_.fix_point(op.outputs[0]);
+    s.fp_out = fix_point(op.outputs[0]);
     s.nonlinear = nonlinear(op);
     const bool both = program_.buffers[inputs[0]].non_negative && program_.buffers[inputs[1]].non_negative;
     const std::size_t out = add_buffer(op.outputs[0], both || never_negative(s.nonlinear));
@@ -233,8 +226,8 @@ class Compiler {
     } else {
       s.out = extent(graph_.tensor(op.outputs[0]).shape);
     }
-    s.fp_in = quant_.fix_point(op.inputs[0]);
-    s.fp_out = quant_.fix_point(op.outputs[0]);
+    s.fp_in = fix_point(op.inputs[0]);
+    s.fp_out = fix_point(op.outputs[0]);
     s.nonlinear = nonlinear(op);
     const std::size_t out = add_buffer(op.outputs[0], program_.buffers[in].non_negative || never_negative(s.nonlinear));
     emit(op, {in}, out, s);
@@ -252,8 +245,8 @@ class Compiler {
       MoveSpec s;
       s.runs = concat_runs(graph_, node, i);
       s.elements = graph_.tensor(op.inputs[i]).shape.elements();
-      s.fp_in = quant_.fix_point(op.inputs[i]);
-      s.fp_out = quant_.fix_point(op.outputs[0]);
+      s.fp_in = fix_point(op.inputs[i]);
+      s.fp_out = fix_point(op.outputs[0]);
       s.nonlinear = n;
       emit(op, {inputs[i]}, out, std::move(s));
     }
@@ -270,8 +263,8 @@ class Compiler {
     MoveSpec s;
     s.elements = graph_.tensor(op.outputs[0]).shape.elements();
     s.runs = {{0, 0, s.elements}};
-    s.fp_in = quant_.fix_point(op.inputs[0]);
-    s.fp_out = quant_.fix_point(op.outputs[0]);
+    s.fp_in = fix_point(op.inputs[0]);
+    s.fp_out = fix_point(op.outputs[0]);
     s.nonlinear = nonlinear(with);
     const std::size_t out = add_buffer(op.outputs[0], program_.buffers[in].non_negative || never_negative(s.nonlinear));
     emit(op, {in}, out, std::move(s));
@@ -288,8 +281,8 @@ class Compiler {
       MoveSpec s;
       s.elements = graph_.tensor(op.outputs[j]).shape.elements();
       s.runs = move_runs(graph_, node, j);
-      s.fp_in = quant_.fix_point(op.inputs[0]);
-      s.fp_out = quant_.fix_point(op.outputs[j]);
+      s.fp_in = fix_point(op.inputs[0]);
+      s.fp_out = fix_point(op.outputs[j]);
       s.fill = op.op == Op::pad ? dpu_round(node.alpha * power_of_two(s.fp_out)) : std::int8_t{0};
       if (s.identity()) {  // nothing moves: the same bytes under another name
         owners_.resize(graph_.tensors().size());
@@ -327,11 +320,11 @@ class Compiler {
 
   const QuantizedGraph& quant_;
   const Graph& graph_;
+  NodeId first_, last_;
   LoweredSegment segment_;
   Program program_;
   std::vector<std::optional<std::size_t>> owners_;  // buffer of a tensor
   std::vector<double> rises_;                       // per tensor
-  std::vector<const ChannelScale*> scales_;         // per tensor; null: stored plainly
 };
 
 }  // namespace
