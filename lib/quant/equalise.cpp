@@ -9,6 +9,7 @@ namespace splitcnn::inline v0 {
 namespace {
 
 constexpr int most_exponent = 12;
+constexpr int rounds = 12;  // until scales of neighbouring groups have settled
 /// A scaled ReLU6 tensor is stored at fix point 5 or finer, where the DPU has no clamp at 96 and saturation at 127 clips: all of the
 /// byte's range is used instead of three quarters.
 constexpr double clip_limit = 127.0 / 32;
@@ -81,9 +82,23 @@ bool has_channels(const Graph& graph, TensorId t, std::int64_t channels) {
   return (shape.rank() == 4 || shape.rank() == 2) && shape[1] == channels;
 }
 
+/// The largest weight between each output and input channel, over the taps: all that the search needs.
+std::vector<float> largest_taps(const LoweredOp& op) {
+  const std::size_t per = inputs_per_group(op), outs = static_cast<std::size_t>(op.out_channels), row = op.weights.size() / outs;
+  std::vector<float> result(outs * per, 0.0f);
+  for (std::size_t o = 0; o < outs; ++o) {
+    for (std::size_t i = 0; i < row; ++i) {
+      float& r = result[o * per + i % per];
+      r = std::max(r, std::abs(op.weights[o * row + i]));
+    }
+  }
+  return result;
+}
+
 /// Scales as logarithms while they are sought.
 struct Search {
   std::span<const LoweredOp> ops;
+  std::vector<std::vector<float>> taps;             // per operation, see largest_taps()
   std::vector<std::vector<double>> logs;            // per group and channel
   std::vector<const std::vector<double>*> in, out;  // per operation: the scales of its input and output
 
@@ -96,11 +111,14 @@ struct Search {
     if (const auto* scales = output ? in[at] : out[at]) {
       for (std::size_t c = 0; c < other.size(); ++c) other[c] = std::exp2(output ? -(*scales)[c] : (*scales)[c]);
     }
-    for_each_weight(op, [&](std::size_t i, std::size_t o, std::size_t c) {
-      const double w = std::abs(static_cast<double>(op.weights[i])) * other[output ? c : o];
-      double& r = result[output ? o : c];
-      r = std::max(r, w);
-    });
+    const std::size_t per = inputs_per_group(op), outs_per_group = static_cast<std::size_t>(op.out_channels / op.groups);
+    for (std::size_t o = 0; o < static_cast<std::size_t>(op.out_channels); ++o) {
+      const std::size_t first = o / outs_per_group * per;
+      for (std::size_t i = 0; i < per; ++i) {
+        double& r = result[output ? o : first + i];
+        r = std::max(r, static_cast<double>(taps[at][o * per + i]) * other[output ? first + i : o]);
+      }
+    }
     for (double& r : result) r = std::log2(r);
     return result;
   }
@@ -258,7 +276,8 @@ void update(Search& search, const EqualisableGroup& group, std::size_t g, std::s
 
 std::vector<ChannelScale> equalise(std::span<const LoweredOp> ops, std::span<const EqualisableGroup> groups,
                                    std::span<const std::vector<std::vector<float>>> ranges) {
-  Search search{ops, {}, {}, {}};
+  Search search{ops, {}, {}, {}, {}};
+  search.taps.resize(ops.size());
   search.in.resize(ops.size());
   search.out.resize(ops.size());
   std::vector<std::vector<Bounds>> limits;
@@ -271,7 +290,12 @@ std::vector<ChannelScale> equalise(std::span<const LoweredOp> ops, std::span<con
     for (const std::size_t w : groups[g].writers) search.out[w] = &search.logs[g];
     for (const std::size_t r : groups[g].readers) search.in[r] = &search.logs[g];
   }
-  for (int round = 0; round < 12; ++round) {
+  for (const EqualisableGroup& group : groups) {
+    for (const auto* touched : {&group.writers, &group.readers}) {
+      for (const std::size_t at : *touched) search.taps[at] = largest_taps(ops[at]);
+    }
+  }
+  for (int round = 0; round < rounds; ++round) {
     for (std::size_t g = 0; g < groups.size(); ++g) update(search, groups[g], g, limits[g]);
   }
   std::vector<ChannelScale> scales;

@@ -8,8 +8,8 @@ namespace splitcnn::inline v0 {
 
 namespace {
 
-/// Sum of (x - round trip of x)^2 for one fix point. The clamp comes first: rounding does not leave the byte range.
-double squared_error(const float* x, std::size_t n, float scale, float unit, bool half_away) noexcept {
+/// Sum of weight * (x - round trip of x)^2 for one fix point; null weights count as 1. The clamp comes first: rounding does not leave the byte range.
+double squared_error(const float* x, const float* weights, std::size_t n, float scale, float unit, bool half_away) noexcept {
   double total = 0;
   constexpr std::size_t block = 1024;
   for (std::size_t from = 0; from < n; from += block) {
@@ -27,10 +27,13 @@ double squared_error(const float* x, std::size_t n, float scale, float unit, boo
       const float e = value - rounded * unit;
       return e * e;
     };
-    for (; i + 16 <= to; i += 16) {
+    for (; !weights && i + 16 <= to; i += 16) {
       for (std::size_t k = 0; k < 16; ++k) lanes[k] += error(x[i + k]);
     }
-    for (; i < to; ++i) lanes[0] += error(x[i]);
+    for (; weights && i + 16 <= to; i += 16) {
+      for (std::size_t k = 0; k < 16; ++k) lanes[k] += weights[i + k] * error(x[i + k]);
+    }
+    for (; i < to; ++i) lanes[0] += (weights ? weights[i] : 1) * error(x[i]);
     for (const float lane : lanes) total += static_cast<double>(lane);
   }
   return total;
@@ -60,14 +63,7 @@ int choose_weight_fix_point(std::span<const float> values, int lowest, int highe
   double best_error = -1;
   for (int fp = from; fp <= to; ++fp) {
     const auto scale = static_cast<float>(std::ldexp(1.0, fp)), unit = static_cast<float>(std::ldexp(1.0, -fp));
-    double error = 0;
-    if (importance.empty()) {
-      error = squared_error(values.data(), values.size(), scale, unit, true);
-    } else {
-      for (std::size_t i = 0; i < values.size(); ++i) {
-        error += static_cast<double>(importance[i]) * squared_error(&values[i], 1, scale, unit, true);
-      }
-    }
+    const double error = squared_error(values.data(), importance.empty() ? nullptr : importance.data(), values.size(), scale, unit, true);
     if (best_error < 0 || error < best_error) {
       best = fp;
       best_error = error;
@@ -80,7 +76,7 @@ void ErrorTable::add(std::span<const float> values) noexcept {
   largest_ = std::max(largest_, largest_magnitude(values));
   for (int fp = lowest; fp <= highest; ++fp) {
     const auto scale = static_cast<float>(std::ldexp(1.0, fp)), unit = static_cast<float>(std::ldexp(1.0, -fp));
-    errors_[static_cast<std::size_t>(fp - lowest)] += squared_error(values.data(), values.size(), scale, unit, false);
+    errors_[static_cast<std::size_t>(fp - lowest)] += squared_error(values.data(), nullptr, values.size(), scale, unit, false);
   }
 }
 
