@@ -7,8 +7,8 @@
 ///     Plan plan = parts.search(profile);
 ///
 /// Two named parameter sets exist and are never mixed: `table1`, fitted on the speed-ups of the Split CNN paper
-/// (arXiv 2605.00174, Table 1), whose DPU times are not physical; and `zoo`, fitted on throughputs AMD publishes for the VCK190.
-/// docs/device-models.md says what was fitted on what. Equations: the same page.
+/// (arXiv 2605.00174, Table 1), whose DPU times are not physical; and `zoo`, whose DPU was fitted on throughputs AMD publishes for
+/// the VCK190. docs/device-models.md says what was fitted on what (bench/fit_device_models does it). Equations: the same page.
 #include <string>
 #include <vector>
 
@@ -23,6 +23,7 @@ struct DpuModel {
   int batch = 6;                    ///< frames per run
   double efficiency = 0.7;          ///< reached share of the MAC array's peak
   double bandwidth_gbs = 45;        ///< DDR, weights and spilled maps
+  double weight_gbs = 0;            ///< > 0: weights come through ports of their own, side by side with the maps
   double layer_us = 0.2;            ///< per fused layer
   double start_us = 250;            ///< per run: submit, interrupt, host
   double clock_ghz = 1.25;          ///< MAC array: 16 x 32 channels x 8 pixels per cycle and lane

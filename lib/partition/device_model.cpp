@@ -1,150 +1,15 @@
-// The analytical models of docs/device-models.md. Element counts are those of one frame; every time is that of a whole batch.
+// The analytical models of docs/device-models.md: work (device_work.cpp) times parameters. Every time is that of a whole batch.
 #include "splitcnn/device_model.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <utility>
 
+#include "partition/device_work.hpp"
+
 namespace splitcnn::inline v0 {
 
 namespace {
-
-double ceil_div(std::int64_t a, std::int64_t b) { return static_cast<double>((a + b - 1) / b); }
-
-std::int64_t elements(const Graph& graph, TensorId id) { return graph.tensor(id).shape.elements(); }
-
-/// 1xCxHxW, or a row vector as 1xCx1x1.
-struct Map {
-  std::int64_t c = 1, h = 1, w = 1;
-};
-
-Map map_of(const Shape& s) {
-  if (s.rank() == 4) return {s[1], s[2], s[3]};
-  return {s.rank() == 0 ? 1 : s.back(), 1, 1};
-}
-
-bool is_depthwise(const Graph& graph, const Node& node) {
-  return node.op == Op::conv && node.groups > 1 && node.groups == graph.tensor(node.inputs[0]).shape[1];
-}
-
-bool is_dense(const Node& node) { return node.op == Op::gemm || node.op == Op::matmul; }
-
-std::int64_t weight_elements(const Graph& graph, const Node& node) {
-  std::int64_t n = 0;
-  for (const TensorId t : node.inputs) {
-    if (graph.tensor(t).constant) n += elements(graph, t);
-  }
-  return n;
-}
-
-std::int64_t activation_inputs(const Graph& graph, const Node& node) {
-  std::int64_t n = 0;
-  for (const TensorId t : node.inputs) {
-    if (!graph.tensor(t).constant) n += elements(graph, t);
-  }
-  return n;
-}
-
-/// Nodes that cost nothing of their own on a DPU: folded, fused, or a change of view.
-bool free_on_dpu(Op op) {
-  switch (op) {
-    case Op::batch_norm: case Op::relu: case Op::clip: case Op::leaky_relu: case Op::hard_swish: case Op::hard_sigmoid:
-    case Op::reshape: case Op::identity: return true;
-    default: return false;
-  }
-}
-
-double conv_cycles(const Graph& graph, const Node& node) {
-  const Map in = map_of(graph.tensor(node.inputs[0]).shape), out = map_of(graph.tensor(node.outputs[0]).shape);
-  if (is_dense(node)) return ceil_div(in.c, 16) * ceil_div(out.c, 32);
-  const std::int64_t kw = node.window.kernel_w, kh = node.window.kernel_h;
-  const std::int64_t ci = in.c / node.groups;
-  const double depth = ci < 16 ? ceil_div(ci * kw, 16) * static_cast<double>(kh) : ceil_div(ci, 16) * static_cast<double>(kw * kh);
-  return static_cast<double>(out.h) * ceil_div(out.w, 8) * depth * ceil_div(out.c, 32);
-}
-
-double alu_cycles(const Graph& graph, const Node& node) {
-  const Map out = map_of(graph.tensor(node.outputs[0]).shape);
-  const auto area = [&](std::int64_t most) { return std::min<std::int64_t>(std::int64_t{node.window.kernel_h} * node.window.kernel_w, most); };
-  std::int64_t q = 1;
-  if (node.op == Op::conv) q = area(std::int64_t{1} << 40);
-  if (node.op == Op::max_pool) q = area(9);
-  if (node.op == Op::average_pool) q = area(49);
-  if (node.op == Op::global_average_pool || node.op == Op::reduce_mean) {
-    const Map in = map_of(graph.tensor(node.inputs[0]).shape);
-    q = std::min<std::int64_t>(in.h * in.w, 49);
-  }
-  return ceil_div(out.c, 16) * static_cast<double>(out.h) * ceil_div(out.w, 8) * static_cast<double>(q);
-}
-
-/// Which fused layer a tensor belongs to, what it spills, and what is alive beside it.
-class DpuLayers {
- public:
-  DpuLayers(const Graph& graph, double on_chip_bytes) : graph_{graph} {
-    root_.resize(graph.tensors().size());
-    spilled_.assign(graph.tensors().size(), false);
-    for (TensorId t = 0; t < root_.size(); ++t) root_[t] = t;
-    for (const Node& node : graph.nodes()) {
-      if (free_on_dpu(node.op) && !graph.tensor(node.inputs[0]).constant) root_[node.outputs[0]] = root_[node.inputs[0]];
-    }
-    for (NodeId n = 0; n < graph.nodes().size(); ++n) {
-      const Node& node = graph.nodes()[n];
-      if (free_on_dpu(node.op)) continue;
-      const double live = static_cast<double>(activation_inputs(graph, node) + elements(graph, node.outputs[0]) + live_skip(n));
-      spilled_[node.outputs[0]] = live > on_chip_bytes;
-    }
-  }
-
-  [[nodiscard]] bool spilled(TensorId t) const { return spilled_[root_[t]]; }
-
-  /// A max pool right behind a spilled convolution is fused with it: the unpooled map never leaves the chip.
-  [[nodiscard]] bool pooled_at_once(NodeId n) const {
-    const Node& node = graph_.nodes()[n];
-    if (node.op != Op::max_pool) return false;
-    const TensorId from = root_[node.inputs[0]];
-    const auto producer = graph_.producer(from);
-    return producer && graph_.nodes()[*producer].op == Op::conv && spilled_[from];
-  }
-
-  /// The pool of the kind above that reads this layer's result.
-  [[nodiscard]] bool feeds_fused_pool(NodeId n) const {
-    const TensorId out = graph_.nodes()[n].outputs[0];
-    for (NodeId reader = n + 1; reader < graph_.nodes().size(); ++reader) {
-      const Node& node = graph_.nodes()[reader];
-      if (!node.inputs.empty() && root_[node.inputs[0]] == out && !free_on_dpu(node.op)) return pooled_at_once(reader);
-    }
-    return false;
-  }
-
- private:
-  /// Elements of the layers' results written before node n and read after it, its own inputs not counted.
-  [[nodiscard]] std::int64_t live_skip(NodeId n) const {
-    std::vector<bool> counted(root_.size(), false);
-    for (const TensorId t : graph_.nodes()[n].inputs) counted[root_[t]] = true;
-    counted[root_[graph_.nodes()[n].outputs[0]]] = true;
-    std::int64_t sum = 0;
-    for (TensorId t = 0; t < root_.size(); ++t) {
-      const auto producer = graph_.producer(t);
-      const auto readers = graph_.consumers(t);
-      const bool written = producer ? *producer < n : !graph_.tensor(t).constant;
-      if (!written || counted[root_[t]] || readers.empty() || readers.back() <= n) continue;
-      counted[root_[t]] = true;
-      sum += elements(graph_, t);
-    }
-    return sum;
-  }
-
-  const Graph& graph_;
-  std::vector<TensorId> root_;   // the layer result a tensor is a view or the fused form of
-  std::vector<bool> spilled_;
-};
-
-/// Bytes that cross the cut as int8, per frame.
-double crossing_bytes(const Graph& graph, const Cut& cut) {
-  std::int64_t n = 0;
-  for (const TensorId t : cut.tensors) n += elements(graph, t);
-  return static_cast<double>(n);
-}
 
 double range_sum(const std::vector<double>& ms, NodeId first, NodeId last) {
   double sum = 0;
@@ -154,48 +19,39 @@ double range_sum(const std::vector<double>& ms, NodeId first, NodeId last) {
 
 }  // namespace
 
-std::vector<double> node_ms(const Graph& graph, const DpuModel& dpu) {
-  const DpuLayers layers{graph, dpu.on_chip_mib * 1024 * 1024};
-  std::vector<double> ms(graph.nodes().size(), 0.0);
-  bool before_spilled = true;  // the network's input comes from DDR
-  for (NodeId n = 0; n < ms.size(); ++n) {
-    const Node& node = graph.nodes()[n];
-    if (free_on_dpu(node.op)) continue;
-    const bool on_array = is_dense(node) || (node.op == Op::conv && !is_depthwise(graph, node));
-    const double compute_us = on_array ? conv_cycles(graph, node) / (dpu.clock_ghz * 1e3 * dpu.efficiency)
-                                       : alu_cycles(graph, node) / (dpu.alu_clock_ghz * 1e3);
-    double map_bytes = 0;
-    if (before_spilled && !layers.pooled_at_once(n)) map_bytes += static_cast<double>(activation_inputs(graph, node));
-    before_spilled = layers.spilled(node.outputs[0]);
-    if (before_spilled && !layers.feeds_fused_pool(n)) map_bytes += static_cast<double>(elements(graph, node.outputs[0]));
-    const double bytes = static_cast<double>(weight_elements(graph, node)) + dpu.batch * map_bytes;
-    ms[n] = (std::max(compute_us, bytes / (dpu.bandwidth_gbs * 1e3)) + dpu.layer_us) / 1e3;
+double layer_ms(const DpuWork& work, const DpuModel& dpu) noexcept {
+  if (!work.layer) return 0;
+  const double compute_us = work.array_cycles / (dpu.clock_ghz * 1e3 * dpu.efficiency) + work.alu_cycles / (dpu.alu_clock_ghz * 1e3);
+  const double weight_us = work.weight_bytes / ((dpu.weight_gbs > 0 ? dpu.weight_gbs : dpu.bandwidth_gbs) * 1e3);
+  const double map_us = dpu.batch * work.map_bytes / (dpu.bandwidth_gbs * 1e3);
+  const double memory_us = dpu.weight_gbs > 0 ? std::max(weight_us, map_us) : weight_us + map_us;
+  return (std::max(compute_us, memory_us) + dpu.layer_us) / 1e3;
+}
+
+double layer_ms(const GpuWork& work, const GpuModel& gpu) noexcept {
+  if (!work.kernel) return 0;
+  const double batch = gpu.batch;
+  const double bytes = 2 * (batch * work.maps + work.weights);
+  double rate = gpu.tflops * 1e6;  // FLOP per us
+  if (work.kind == GpuWork::Kind::depthwise) rate /= 4;
+  if (work.kind == GpuWork::Kind::convolution || work.kind == GpuWork::Kind::dense) {
+    const double tiles = work.kind == GpuWork::Kind::dense ? std::ceil(batch / 16) * std::ceil(work.channels / 16)
+                                                           : std::ceil(batch * work.pixels / 128) * std::ceil(work.channels / 64);
+    const double waves = std::ceil(tiles / gpu.multiprocessors);
+    rate *= std::max(tiles / (waves * gpu.multiprocessors), 0.02);
   }
+  return (std::max(work.flop * batch / rate, bytes / (gpu.bandwidth_gbs * 1e3)) + gpu.kernel_us) / 1e3;
+}
+
+std::vector<double> node_ms(const Graph& graph, const DpuModel& dpu) {
+  std::vector<double> ms;
+  for (const DpuWork& work : dpu_work(graph, dpu.on_chip_mib)) ms.push_back(layer_ms(work, dpu));
   return ms;
 }
 
 std::vector<double> node_ms(const Graph& graph, const GpuModel& gpu) {
-  std::vector<double> ms(graph.nodes().size(), 0.0);
-  for (NodeId n = 0; n < ms.size(); ++n) {
-    const Node& node = graph.nodes()[n];
-    if (node.op == Op::identity || node.op == Op::reshape) continue;
-    if (gpu.fused && (free_on_dpu(node.op) || node.op == Op::add)) continue;
-    const Map out = map_of(graph.tensor(node.outputs[0]).shape);
-    const double batch = gpu.batch;
-    const double traffic = static_cast<double>(activation_inputs(graph, node) + elements(graph, node.outputs[0]));
-    const double bytes = 2 * (batch * traffic + static_cast<double>(weight_elements(graph, node)));
-    double rate = gpu.tflops * 1e6;  // FLOP per us
-    if (is_depthwise(graph, node)) {
-      rate /= 4;
-    } else if (node.op == Op::conv || is_dense(node)) {
-      const double tiles = is_dense(node) ? ceil_div(gpu.batch, 16) * ceil_div(out.c, 16)
-                                          : ceil_div(gpu.batch * out.h * out.w, 128) * ceil_div(out.c, 64);
-      const double waves = std::ceil(tiles / gpu.multiprocessors);
-      rate *= std::max(tiles / (waves * gpu.multiprocessors), 0.02);
-    }
-    const double flop = 2.0 * static_cast<double>(graph.macs(n)) * batch;
-    ms[n] = (std::max(flop / rate, bytes / (gpu.bandwidth_gbs * 1e3)) + gpu.kernel_us) / 1e3;
-  }
+  std::vector<double> ms;
+  for (const GpuWork& work : gpu_work(graph, gpu.fused)) ms.push_back(layer_ms(work, gpu));
   return ms;
 }
 
@@ -209,9 +65,10 @@ Profile model(const Partitioner& parts, const DpuModel& dpu, const GpuModel& gpu
   g.fixed_ms = gpu.start_us / 1e3 / gpu.batch;
   for (const Cut& cut : parts.cuts()) {
     const bool none = cut.node == 0, all = cut.node == total;
-    const double bytes = crossing_bytes(graph, cut);
+    const double bytes = crossing_elements(graph, cut);
     const double store_ms = dpu.batch * bytes / (dpu.bandwidth_gbs * 1e6);
-    const double upload_ms = none || all || gpu.upload_gbs == 0 ? 0 : gpu.batch * bytes / (gpu.upload_gbs * 1e6) + gpu.upload_us / 1e3;
+    const double upload_ms =
+        all || gpu.upload_gbs == 0 ? 0 : (none ? 2 : 1) * gpu.batch * bytes / (gpu.upload_gbs * 1e6) + gpu.upload_us / 1e3;
     const double link_ms = all ? 0 : dpu.batch * bytes / (link.bandwidth_gbs * 1e6) + link.fixed_us / 1e3;
     d.prefix_ms.push_back(none ? 0 : (dpu.start_us / 1e3 + range_sum(on_dpu, 0, cut.node) + store_ms + link_ms) / dpu.batch);
     d.suffix_ms.push_back(all ? 0 : (dpu.start_us / 1e3 + range_sum(on_dpu, cut.node, total)) / dpu.batch);
@@ -227,23 +84,29 @@ Profile model(const Partitioner& parts, const DpuModel& dpu, const GpuModel& gpu
   return profile;
 }
 
+// Both sets are what bench/fit_device_models finds, rounded to four digits.
 DpuModel DpuModel::vck190_table1() {
-  return {.name = "VCK190 C32B6 (model, set table1)", .efficiency = 0.5001, .bandwidth_gbs = 28.33, .layer_us = 0.2049, .start_us = 515.4};
+  return {.name = "VCK190 C32B6 (model, set table1)", .efficiency = 0.5, .bandwidth_gbs = 28.33, .layer_us = 0.2, .start_us = 516.2};
 }
 
 DpuModel DpuModel::vck190_zoo() {
-  return {.name = "VCK190 C32B6 (model, set zoo)", .efficiency = 0.6904, .bandwidth_gbs = 44.20, .layer_us = 0.2019, .start_us = 245.0};
+  return {.name = "VCK190 C32B6 (model, set zoo)",
+          .efficiency = 0.6046,
+          .bandwidth_gbs = 120,
+          .weight_gbs = 35.66,
+          .layer_us = 0.2,
+          .start_us = 165.3};
 }
 
 GpuModel GpuModel::rtx2080_table1() {
-  return {.name = "RTX 2080 (model, set table1)", .tflops = 41.35, .bandwidth_gbs = 0.9 * 448, .kernel_us = 12.15, .start_us = 455.5};
+  return {.name = "RTX 2080 (model, set table1)", .tflops = 41.32, .bandwidth_gbs = 0.9 * 448, .kernel_us = 12.13, .start_us = 457.3};
 }
 
 GpuModel GpuModel::rtx2080_zoo() {
-  return {.name = "RTX 2080 (model, set zoo)", .tflops = 62.52, .bandwidth_gbs = 0.9 * 448, .kernel_us = 6.841, .start_us = 215.0};
+  return {.name = "RTX 2080 (model, set zoo)", .tflops = 50.02, .bandwidth_gbs = 0.9 * 448, .kernel_us = 4.809, .start_us = 148.7};
 }
 
-LinkModel LinkModel::pcie_table1() { return {.bandwidth_gbs = 4.462}; }
-LinkModel LinkModel::pcie_zoo() { return {.bandwidth_gbs = 4.674}; }
+LinkModel LinkModel::pcie_table1() { return {.bandwidth_gbs = 4.477}; }
+LinkModel LinkModel::pcie_zoo() { return {.bandwidth_gbs = 2.5}; }
 
 }  // namespace splitcnn::inline v0
