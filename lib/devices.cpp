@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "partition/virtual_stage.hpp"
 #include "plan/segment_io.hpp"
 #include "splitcnn/cpu_stage.hpp"
 #include "splitcnn/device.hpp"
@@ -17,6 +18,8 @@ namespace splitcnn::inline v0 {
 struct Devices::Impl {
   std::vector<DeviceInfo> devices;
   std::vector<std::string> asked;  // per device: the back end that was insisted on, empty for automatic
+  std::optional<Profile> simulated;  // virtual devices: what they take
+  std::shared_ptr<VirtualClocks> clocks;
 
   [[nodiscard]] std::string names() const {
     std::string all;
@@ -209,6 +212,21 @@ Devices Devices::open(std::string_view spec) {
   return Devices{std::move(impl)};
 }
 
+Devices Devices::simulate(const Profile& profile, const SimulateOptions& options) {
+  auto impl = std::make_unique<Impl>();
+  for (const DeviceProfile& d : profile.devices) {
+    impl->devices.push_back({.name = d.device,
+                             .backend = "virtual",
+                             .detail = fmt::format("takes the {} time of {}", to_string(profile.origin), d.backend),
+                             .why = "asked for"});
+    impl->asked.emplace_back("virtual");
+  }
+  impl->simulated = profile;
+  impl->clocks = std::make_shared<VirtualClocks>();
+  impl->clocks->slowdown = options.slowdown;
+  return Devices{std::move(impl)};
+}
+
 Devices::Devices(std::unique_ptr<Impl> impl) noexcept : impl_{std::move(impl)} {}
 Devices::Devices(Devices&&) noexcept = default;
 Devices& Devices::operator=(Devices&&) noexcept = default;
@@ -219,6 +237,7 @@ const DeviceInfo& Devices::info(std::string_view name) const { return impl_->dev
 
 std::unique_ptr<Stage> Devices::load(const Plan& plan, const Segment& segment) const {
   const std::size_t i = impl_->find(segment.device);
+  if (impl_->simulated) return virtual_stage(plan, segment, *impl_->simulated, impl_->clocks);
   const DeviceInfo& info = impl_->devices[i];
   const std::string& asked = impl_->asked[i];
   switch (device_kind(info.name)) {

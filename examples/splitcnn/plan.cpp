@@ -1,26 +1,80 @@
-// splitcnn plan: the best cut by a profile, and why.
+// splitcnn plan: the best plan by a profile, and why.
 #include <fmt/format.h>
 
 #include <algorithm>
 
+#include "plan_command.hpp"
 #include "terminal.hpp"
-#include "tool.hpp"
 
 namespace tool {
 
 namespace {
 
 struct Options {
-  std::string model, profile, output, objective = "interval", devices;
-  double frame_interval_ms = 0;
+  std::string model, output, objective = "interval", strategy = "best", devices, weights;
+  ProfileSource source;
+  sc::Granularity granularity = sc::Granularity::block;
+  double frame_interval_ms = 0, frames_per_second = 0, batch_timeout_ms = 20;
+  sc::Limits limits;
   bool json = false;
 };
 
-/// The devices to plan for: those asked for, else the profile's DPU and GPU, else its first two.
-std::vector<std::string> planned_devices(const Options& options, const sc::Profile& profile) {
+const std::map<std::string, sc::Objective> objectives{{"interval", sc::Objective::interval},
+                                                      {"latency", sc::Objective::latency},
+                                                      {"energy", sc::Objective::energy},
+                                                      {"weighted", sc::Objective::weighted}};
+const std::map<std::string, std::vector<sc::Strategy>> strategies{{"best", {}},
+                                                                  {"split", {sc::Strategy::split}},
+                                                                  {"switch", {sc::Strategy::switched}},
+                                                                  {"interleave", {sc::Strategy::interleave}},
+                                                                  {"hybrid", {sc::Strategy::hybrid}}};
+
+sc::ObjectiveWeights parse_weights(const std::string& text) {
+  sc::ObjectiveWeights w;
+  if (text.empty()) return w;
+  if (std::sscanf(text.c_str(), "%lf,%lf,%lf", &w.interval, &w.latency, &w.energy) < 2) {
+    throw sc::Error{sc::Errc::bad_argument, "--weights '" + text + "': give INTERVAL,LATENCY[,ENERGY], for example 1,0.2"};
+  }
+  return w;
+}
+
+void plan(const Options& options) {
+  const Model model = open_model(options.model);
+  const auto [parts, profile] = open_profile(model, options.source, options.granularity);
+  const std::vector<std::string> names = planned_devices(options.devices, profile);
+  const double period = options.frames_per_second > 0 ? 1000 / options.frames_per_second : options.frame_interval_ms;
+  const sc::Choice choice = parts.choose(profile, {.objective = objectives.at(options.objective),
+                                                   .weights = parse_weights(options.weights),
+                                                   .limits = options.limits,
+                                                   .strategies = strategies.at(options.strategy),
+                                                   .a = names[0],
+                                                   .b = names[1],
+                                                   .frame_interval_ms = period,
+                                                   .batch_timeout_ms = options.batch_timeout_ms});
+  const std::vector<sc::Candidate> rows =
+      parts.candidates(profile, {.head = names[0], .tail = names[1], .frame_interval_ms = period});
+  if (!options.output.empty()) choice.plan.save(options.output);
+  if (options.json) {
+    fmt::print("{}\n", plan_json(choice, rows).dump());
+  } else {
+    print_plan(parts, choice, rows, names);
+  }
+}
+
+/// Keys of a map as the values an option takes.
+template <class Map>
+CLI::Validator one_of(const Map& map) {
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : map) keys.push_back(key);
+  return CLI::IsMember(keys);
+}
+
+}  // namespace
+
+std::vector<std::string> planned_devices(const std::string& asked, const sc::Profile& profile) {
   std::vector<std::string> names;
-  if (!options.devices.empty()) {
-    for (const std::string& spec : device_specs(options.devices)) names.push_back(device_name(spec));
+  if (!asked.empty()) {
+    for (const std::string& spec : device_specs(asked)) names.push_back(device_name(spec));
   } else {
     for (const sc::DeviceProfile& d : profile.devices) names.push_back(d.device);
     std::stable_sort(names.begin(), names.end(), [](const std::string& a, const std::string& b) {
@@ -30,110 +84,75 @@ std::vector<std::string> planned_devices(const Options& options, const sc::Profi
     if (names.size() > 2) names.resize(2);
   }
   if (names.size() == 1) names.push_back(names.front());
-  if (names.size() != 2)
-    throw sc::Error{sc::Errc::bad_argument,
-                    "--devices: give the head's device and the tail's, for example dpu,gpu"};
+  if (names.size() != 2) {
+    throw sc::Error{sc::Errc::bad_argument, "--devices: give the head's device and the tail's, for example dpu,gpu"};
+  }
   return names;
 }
 
-nlohmann::json plan_json(const sc::Plan& plan, const std::vector<sc::Candidate>& rows) {
-  const auto number = [](double ms) { return std::isfinite(ms) ? nlohmann::json(ms) : nlohmann::json{}; };
-  nlohmann::json result{{"interval_ms", plan.expected().interval_ms},
-                        {"latency_ms", plan.expected().latency_ms},
-                        {"origin", sc::to_string(plan.expected().origin)},
-                        {"why", plan.why()},
-                        {"segments", nlohmann::json::array()},
-                        {"candidates", nlohmann::json::array()}};
-  for (const sc::Segment& s : plan.route(0).segments) {
-    result["segments"].push_back({{"device", s.device},
-                                  {"first_unit", s.first_unit},
-                                  {"last_unit", s.last_unit},
-                                  {"expected_ms", s.expected_ms}});
-  }
-  for (const sc::Candidate& c : rows) {
-    result["candidates"].push_back({{"k", c.k},
-                                    {"legal", c.legal},
-                                    {"head_ms", number(c.head_ms)},
-                                    {"link_ms", number(c.link_ms)},
-                                    {"tail_ms", number(c.tail_ms)},
-                                    {"bytes", c.bytes},
-                                    {"interval_ms", number(c.cost.interval_ms)},
-                                    {"latency_ms", number(c.cost.latency_ms)}});
-  }
-  return result;
+void add_profile_source(CLI::App& command, ProfileSource& source) {
+  auto* file = command.add_option("--profile", source.file, "what 'splitcnn profile' wrote")->type_name("P.json");
+  command.add_option("--model", source.model, "modelled devices instead: zoo (VCK190 + RTX 2080), table1 (the paper's), or a file of device models")
+      ->type_name("zoo|table1|FILE")
+      ->excludes(file);
 }
 
-void print_table(const sc::Partitioner& parts, const sc::Plan& plan, const std::vector<sc::Candidate>& rows,
-                 const sc::SearchOptions& search) {
-  const int chosen = plan.route(0).segments.size() == 2                ? plan.head().last_unit
-                     : plan.route(0).segments[0].device == search.tail ? 0
-                                                                       : parts.cuts().back().k;
-  Table table{{{"cut"},
-               {"after", Table::Align::left},
-               {search.head},
-               {"link"},
-               {search.tail},
-               {"crosses"},
-               {"interval"},
-               {"latency"},
-               {""}},
-              1};
-  for (const sc::Candidate& c : rows) {
-    table.row({std::to_string(c.k), parts.cuts()[static_cast<std::size_t>(c.k)].after,
-               milliseconds(c.head_ms), c.link_ms > 0 ? milliseconds(c.link_ms) : "-",
-               milliseconds(c.tail_ms), c.bytes ? kibibytes(c.bytes) : "-", milliseconds(c.cost.interval_ms),
-               milliseconds(c.cost.latency_ms),
-               !c.legal        ? "not legal"
-               : c.k == chosen ? "<- chosen"
-                               : ""});
+Profiled open_profile(const Model& model, const ProfileSource& source, sc::Granularity granularity) {
+  if (source.file.empty() && source.model.empty()) {
+    throw sc::Error{sc::Errc::bad_argument, "give --profile P.json (see 'splitcnn profile'), or --model zoo for modelled devices"};
   }
-  fmt::print("Times are {}.\n\n{}\n{}", sc::to_string(plan.expected().origin), table.text(),
-             wrapped(plan.why()));
-}
-
-void plan(const Options& options) {
-  const Model model = open_model(options.model);
-  const sc::Profile profile = sc::Profile::load(options.profile);
-  const std::vector<std::string> names = planned_devices(options, profile);
-  const sc::Partitioner parts = partitioner_for(model, names, profile.granularity);
-  const sc::SearchOptions search{
-      options.objective == "latency" ? sc::Objective::latency : sc::Objective::interval, names[0], names[1],
-      options.frame_interval_ms};
-  const sc::Plan best = parts.search(profile, search);
-  const std::vector<sc::Candidate> rows = parts.candidates(profile, search);
-  if (!options.output.empty()) best.save(options.output);
-  if (options.json) {
-    fmt::print("{}\n", plan_json(best, rows).dump());
-  } else {
-    print_table(parts, best, rows, search);
+  if (!source.file.empty()) {
+    sc::Profile profile = sc::Profile::load(source.file);
+    std::vector<std::string> names;
+    for (const sc::DeviceProfile& d : profile.devices) names.push_back(d.device);
+    return {partitioner_for(model, names, profile.granularity), std::move(profile)};
   }
+  sc::Partitioner parts = partitioner_for(model, {"dpu:0", "gpu:0"}, granularity);
+  if (source.model == "zoo" || source.model == "table1") {
+    const bool zoo = source.model == "zoo";
+    sc::Profile profile = zoo ? sc::model(parts, sc::DpuModel::vck190_zoo(), sc::GpuModel::rtx2080_zoo(), sc::LinkModel::pcie_zoo())
+                              : sc::model(parts, sc::DpuModel::vck190_table1(), sc::GpuModel::rtx2080_table1(), sc::LinkModel::pcie_table1());
+    return {std::move(parts), std::move(profile)};
+  }
+  sc::Profile profile = sc::model(parts, sc::DeviceModels::load(source.model));
+  return {std::move(parts), std::move(profile)};
 }
-
-}  // namespace
 
 void add_plan(CLI::App& app) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("plan", "Chooses where to cut by a profile and says why");
+  CLI::App* command = app.add_subcommand("plan", "Chooses how to share a model between two devices by a profile and says why");
   command->add_option("MODEL", options->model, "ONNX file or zoo:NAME")->required();
-  command->add_option("--profile", options->profile, "what 'splitcnn profile' wrote")
-      ->required()
-      ->type_name("P.json");
-  command
-      ->add_option("--objective", options->objective,
-                   "interval: most frames per second; latency: soonest result")
-      ->check(CLI::IsMember({"interval", "latency"}))
+  add_profile_source(*command, options->source);
+  command->add_option("--strategy", options->strategy, "best of all, or one: split, switch, interleave, hybrid")
+      ->check(one_of(strategies))
       ->capture_default_str();
-  command->add_option("--devices", options->devices, "head,tail (default: the profile's DPU and GPU)");
   command
-      ->add_option("--frame-interval-ms", options->frame_interval_ms,
-                   "the camera's period; counts the wait for a batch to fill")
-      ->check(within(0.0, 1e6))
+      ->add_option("--objective", options->objective, "interval: most frames per second; latency: soonest result; energy; weighted")
+      ->check(one_of(objectives))
+      ->capture_default_str();
+  command->add_option("--weights", options->weights, "for weighted: per ms of interval, per ms of latency, per mJ")->type_name("I,L[,E]");
+  command->add_option("--max-latency-ms", options->limits.latency_ms, "limit")->check(within(0.0, 1e9))->type_name("N");
+  command->add_option("--min-agreement", options->limits.agreement, "limit: top-1 equal to float's, 0 to 1")->check(within(0.0, 1.0))->type_name("N");
+  command->add_option("--max-memory-mib", options->limits.memory_mib, "limit: weights and largest maps of all loaded segments")
+      ->check(within(0.0, 1e9))
       ->type_name("N");
+  command->add_option("--devices", options->devices, "head,tail (default: the profile's DPU and GPU)");
+  auto* period = command->add_option("--frame-interval-ms", options->frame_interval_ms, "the camera's period; counts the wait for a batch to fill")
+                     ->check(within(0.0, 1e6))
+                     ->type_name("N");
+  command->add_option("--fps", options->frames_per_second, "the same as frames per second")->check(within(0.0, 1e6))->excludes(period)->type_name("N");
+  command->add_option("--batch-timeout-ms", options->batch_timeout_ms, "a started batch leaves after this")
+      ->check(within(0.0, 1e6))
+      ->type_name("N")
+      ->capture_default_str();
+  add_granularity(*command, options->granularity);
   command->add_option("-o,--output", options->output, "plan file to write")->type_name("PLAN.json");
-  command->add_flag("--json", options->json, "one JSON object with the choice and every candidate");
+  command->add_flag("--json", options->json, "one JSON object: plan, bound, baselines, runner-up, curve");
   command->footer(
       "Examples:\n  splitcnn plan zoo:resnet50 --profile resnet50.json\n"
-      "  splitcnn plan net.onnx --profile p.json --objective latency -o plan.json");
+      "  splitcnn plan net.onnx --profile p.json --objective latency --fps 30 -o plan.json\n"
+      "  splitcnn plan zoo:vgg16 --model zoo --strategy hybrid --max-memory-mib 400\n"
+      "--granularity is for --model; a profile has its own.");
   command->callback([options] { plan(*options); });
 }
 

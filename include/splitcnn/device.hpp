@@ -8,6 +8,7 @@
 /// answers, else the CPU in FP16-storage mode, said loudly. Append "=software" or "=cudnn" to insist: then what is not
 /// there throws no_device with the reason. Other back ends to insist on: "dpu:0=scalar" (reference kernels, slow),
 /// "gpu:0=cpu-f16", "cpu=cpu-f16". "dpu" and "gpu" are short for number 0; upper and lower case are the same.
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -27,12 +28,22 @@ struct DeviceInfo {
   int threads = 1;       ///< CPU threads its stages compute with
 };
 
+struct Profile;
+
+struct SimulateOptions {
+  /// Factor on a device's times, asked for every batch, from the device's worker: what if it slows down? Empty = 1.
+  std::function<double(std::string_view device)> slowdown{};
+};
+
 /// Opened devices. Move-only; stages opened from it stay valid after it is gone.
 class SPLITCNN_API Devices {
  public:
   /// Comma-separated "name[=backend][/threads]", for example "dpu:0=software,gpu:0,cpu/2"; one thread each where
   /// no number is given. Throws bad_argument, no_device, not_built, naming the position in the list.
   static Devices open(std::string_view spec);
+  /// Virtual devices: those of the profile, each taking the time the profile says per batch and computing nothing (outputs stay zero). The
+  /// back end is "virtual". For what-if runs of plans on hardware that is not here, and of its drift.
+  static Devices simulate(const Profile& profile, const SimulateOptions& options = {});
   Devices(Devices&&) noexcept;
   Devices& operator=(Devices&&) noexcept;
   ~Devices();

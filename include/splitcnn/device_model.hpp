@@ -9,6 +9,9 @@
 /// Two named parameter sets exist and are never mixed: `table1`, fitted on the speed-ups of the Split CNN paper
 /// (arXiv 2605.00174, Table 1), whose DPU times are not physical; and `zoo`, whose DPU was fitted on throughputs AMD publishes for
 /// the VCK190. docs/device-models.md says what was fitted on what (bench/fit_device_models does it). Equations: the same page.
+#include <filesystem>
+#include <limits>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -49,6 +52,8 @@ struct GpuModel {
 
   [[nodiscard]] SPLITCNN_API static GpuModel rtx2080_table1();
   [[nodiscard]] SPLITCNN_API static GpuModel rtx2080_zoo();
+  /// From data sheets and typical kernel times, fitted to nothing.
+  [[nodiscard]] SPLITCNN_API static GpuModel h200();
 };
 
 /// From the DPU to where the GPU can read it, per batch: fixed_us + bytes / bandwidth.
@@ -60,13 +65,64 @@ struct LinkModel {
   [[nodiscard]] SPLITCNN_API static LinkModel pcie_zoo();
 };
 
+/// Any device, by what a data sheet says: a layer takes the longer of arithmetic and memory traffic, plus a fixed time. What DpuModel and
+/// GpuModel know of their architecture (tiles, spills, waves) it does not.
+struct DeviceModel {
+  std::string device{};             ///< "dpu:0", "gpu:0", "cpu": what plans call it
+  std::string name{};               ///< for people
+  int batch = 1;
+  double tops = 1;                  ///< reached, 10^12 operations per second (two per multiply-add)
+  double bandwidth_gbs = 10;        ///< reached
+  double layer_us = 5;              ///< per layer or kernel
+  double start_us = 50;             ///< per batch
+  double element_bytes = 4;         ///< 1 for int8, 2 for f16
+  bool fused = true;                ///< convolution, bn, activation and add in one layer
+  double watts = std::numeric_limits<double>::quiet_NaN();  ///< while busy, above idle; NaN = not known
+};
+
+/// A user's own board.
+struct DeviceModels {
+  std::vector<DeviceModel> devices{};
+  std::vector<Link> links{};
+
+  /// {"format": "splitcnn-device-models", "version": 1, "devices": [{"device": "dpu:0", "tops": 4, ...}],
+  ///  "links": [{"from": "dpu:0", "to": "gpu:0", "gbs": 1.2, "us": 30}]}; what is left out of a device keeps the default above. Throws io, bad_file.
+  [[nodiscard]] SPLITCNN_API static DeviceModels load(const std::filesystem::path& path);
+};
+
+/// A model fitted to measurements, and how far it is off.
+struct Calibrated {
+  struct Residual {
+    int first_unit = 0, last_unit = 0;
+    double measured_ms = 0, modelled_ms = 0;  ///< per frame
+  };
+  DeviceModel model;
+  std::vector<Residual> residuals{};
+  double mean_abs_error = 0, max_abs_error = 0;  ///< relative
+};
+
+/// Fits tops, bandwidth_gbs, layer_us and start_us to the prefixes and suffixes that `profile` has of `start.device` (a handful is enough:
+/// the others may be NaN); `start` gives the rest, and the search goes a factor of 100 either way from it. Seeded. Throws no_device,
+/// mismatch, bad_argument (fewer than four times).
+[[nodiscard]] SPLITCNN_API Calibrated calibrate(const Partitioner& parts, const DeviceModel& start, const Profile& profile);
+
+/// Bandwidth and fixed time of a link by least squares over measured transfers. Throws bad_argument: fewer than two different sizes.
+struct Transfer {
+  std::size_t bytes = 0;
+  double ms = 0;
+};
+[[nodiscard]] SPLITCNN_API Link fit_link(std::string from, std::string to, std::span<const Transfer> transfers);
+
 /// Times of one batch, ms, per node of the graph. Sums over a range plus start_us are the range's time.
 [[nodiscard]] SPLITCNN_API std::vector<double> node_ms(const Graph& graph, const DpuModel& dpu);
 [[nodiscard]] SPLITCNN_API std::vector<double> node_ms(const Graph& graph, const GpuModel& gpu);
+[[nodiscard]] SPLITCNN_API std::vector<double> node_ms(const Graph& graph, const DeviceModel& device);
 
 /// A modelled profile of "dpu:0" and "gpu:0" over the partitioner's cuts, ms per frame (batch time / batch). The DPU's
 /// prefix pays for storing what crosses the cut and for sending it over the link, as in the model the parameters were fitted
 /// with; so the profile has no links of its own.
 [[nodiscard]] SPLITCNN_API Profile model(const Partitioner& parts, const DpuModel& dpu, const GpuModel& gpu, const LinkModel& link);
+/// The same of any devices; links stay links. A device called dpu:N cannot run what a DPU cannot.
+[[nodiscard]] SPLITCNN_API Profile model(const Partitioner& parts, const DeviceModels& models);
 
 }  // namespace splitcnn::inline v0

@@ -5,6 +5,7 @@
 ///     for (const Cut& cut : parts.cuts()) ...                   // every boundary, legal or not, and why
 ///     Plan plan = parts.search(profile, {.objective = Objective::interval});
 ///     fmt::print("{}\n", plan.why());
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -19,7 +20,18 @@ namespace splitcnn::inline v0 {
 enum class Objective : std::uint8_t {
   interval,  ///< time between results in steady state: the slowest device's time per frame
   latency,   ///< time of one frame from push to result: the sum over segments and links
+  energy,    ///< what one frame costs in millijoules; choose() only, and only with a profile that has watts
+  weighted,  ///< a sum of the three; choose() only
 };
+
+/// What a plan is made of.
+enum class Strategy : std::uint8_t {
+  split,       ///< one route: a cut, or everything on one device
+  switched,    ///< one route with a device per unit
+  interleave,  ///< two routes: whole frames to either device
+  hybrid,      ///< any two routes
+};
+[[nodiscard]] SPLITCNN_API const char* to_string(Strategy strategy) noexcept;
 
 struct SearchOptions {
   Objective objective = Objective::interval;
@@ -44,6 +56,42 @@ struct MixOptions {
   std::string a = "dpu:0";
   std::string b = "gpu:0";
 };
+
+struct ObjectiveWeights {
+  double interval = 1, latency = 0, energy = 0;  ///< per ms, per ms, per mJ
+};
+
+/// A plan that breaks one of these is not chosen. What a profile does not know (agreement) breaks a limit that asks for it.
+struct Limits {
+  double latency_ms = std::numeric_limits<double>::infinity();
+  double agreement = 0;  ///< share of frames whose top-1 equals float's
+  double memory_mib = std::numeric_limits<double>::infinity();  ///< weights and largest maps of every loaded segment
+};
+
+struct ChooseOptions {
+  Objective objective = Objective::interval;
+  ObjectiveWeights weights{};              ///< for Objective::weighted
+  Limits limits{};
+  std::vector<Strategy> strategies{};      ///< empty = all
+  std::string a = "dpu:0", b = "gpu:0";
+  double frame_interval_ms = 0;            ///< camera period; > 0 counts the wait for a batch to fill and batches that leave unfilled
+  double batch_timeout_ms = 20;            ///< as PipelineOptions::batch_timeout
+};
+
+/// A plan that choose() looked at.
+struct Considered {
+  Strategy strategy = Strategy::split;
+  std::string name;               ///< "dpu:0 to cut 7, then gpu:0"
+  std::vector<Route> routes;      ///< with weights and expected_ms
+  Cost cost;
+  double energy_mj = 0;           ///< NaN where the profile does not know
+  double memory_mib = 0;
+  double agreement = 1;           ///< mean over the routes; NaN where the profile does not know
+  double score = 0;               ///< what was made least
+  std::string refused;            ///< the limit it breaks; empty = allowed
+};
+
+struct Choice;
 
 /// One row of the search's table.
 struct Candidate {
@@ -85,6 +133,10 @@ class SPLITCNN_API Partitioner {
   /// all-b and every legal split, in any pair, or one alone where nothing is gained. Never slower than search() or
   /// interleave() by the same profile.
   [[nodiscard]] Plan mix(const Profile& profile, const MixOptions& options = {}) const;
+  /// The best of split, layer switching, interleave and hybrid by an objective and under limits, with everything that explains it. Throws
+  /// mismatch, no_device, unsupported (no plan keeps the limits: names what each strategy breaks), bad_argument (energy without watts
+  /// in the profile, negative weights).
+  [[nodiscard]] Choice choose(const Profile& profile, const ChooseOptions& options = {}) const;
   /// The table search() chooses from, one row per cut.
   [[nodiscard]] std::vector<Candidate> candidates(const Profile& profile, const SearchOptions& options = {}) const;
   /// What a plan should cost by this profile.
@@ -96,6 +148,15 @@ class SPLITCNN_API Partitioner {
   Granularity granularity_;
   std::vector<Unit> units_;
   std::vector<Cut> cuts_;
+};
+
+struct Choice {
+  Plan plan;
+  Considered chosen;
+  std::optional<Considered> runner_up;     ///< the next best that keeps the limits
+  std::vector<Considered> by_strategy;     ///< the best of each strategy that was allowed to compete, limits or not
+  std::vector<Considered> baselines;       ///< all on a, all on b, interleave, best single cut: as far as the profile has them
+  double bound_ms = 0;                     ///< Ta * Tb / (Ta + Tb): whole frames shared without loss; only layers that suit one device better get below it
 };
 
 }  // namespace splitcnn::inline v0

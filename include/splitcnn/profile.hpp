@@ -27,6 +27,14 @@ struct DeviceProfile {
   std::vector<double> prefix_ms{}; ///< per cut k = 0..K; NaN where the device cannot run that prefix
   std::vector<double> suffix_ms{};
   double fixed_ms = 0;             ///< cost of one more segment: submit, conversions of an empty segment
+  double spread = 0;               ///< typical run-to-run spread of one piece: half the interquartile range over the median
+  double watts = std::numeric_limits<double>::quiet_NaN();  ///< drawn while busy, above idle; NaN where the machine does not say
+};
+
+/// How much longer pieces of `device` take while `beside` is busy all the time (shared memory, shared power): a factor, 1 = not at all.
+struct Contention {
+  std::string device, beside;
+  double factor = 1;
 };
 
 /// Time to move a tensor between two devices: fixed_ms + bytes * ms_per_byte. On one machine the pipeline passes pointers and both are 0.
@@ -42,12 +50,19 @@ struct Profile {
   Origin origin = Origin::measured;
   std::vector<DeviceProfile> devices;
   std::vector<Link> links;
-  std::string machine;             ///< build_info() of the measuring machine, first line
+  std::vector<Contention> contention{};  ///< per ordered pair of devices; pairs that are not there do not disturb each other
+  /// Per cut: share of frames whose top-1 with the DPU in front of the cut equals float's; empty or NaN where nobody has measured it.
+  std::vector<double> agreement{};
+  std::size_t agreement_frames = 0;
+  std::string calibration_hash{};  ///< fix points the DPU's pieces were measured with; empty without a DPU
+  std::string machine{};           ///< build_info() of the measuring machine, first line
 
   [[nodiscard]] SPLITCNN_API const DeviceProfile& device(std::string_view name) const;  ///< throws no_device naming those there are
   /// ms per frame of units [first, last) on the device; NaN where it cannot run them.
   [[nodiscard]] SPLITCNN_API double segment_ms(std::string_view device, int first_unit, int last_unit) const;
   [[nodiscard]] SPLITCNN_API double transfer_ms(std::string_view from, std::string_view to, std::size_t bytes) const noexcept;
+  /// The factor of `device` beside a busy `beside`; 1 where nothing was measured.
+  [[nodiscard]] SPLITCNN_API double contention_of(std::string_view device, std::string_view beside) const noexcept;
 
   SPLITCNN_API void save(const std::filesystem::path& path) const;        ///< throws io
   SPLITCNN_API static Profile load(const std::filesystem::path& path);   ///< throws io, bad_file

@@ -106,6 +106,17 @@ GpuModel GpuModel::rtx2080_zoo() {
   return {.name = "RTX 2080 (model, set zoo)", .tflops = 50.02, .bandwidth_gbs = 0.9 * 448, .kernel_us = 4.809, .start_us = 148.7};
 }
 
+GpuModel GpuModel::h200() {
+  return {.name = "H200 (model from data sheets)",
+          .batch = 8,
+          .tflops = 780,
+          .bandwidth_gbs = 4300,
+          .kernel_us = 3,
+          .start_us = 10,
+          .multiprocessors = 132,
+          .fused = true};
+}
+
 LinkModel LinkModel::pcie_table1() { return {.bandwidth_gbs = 4.477}; }
 LinkModel LinkModel::pcie_zoo() { return {.bandwidth_gbs = 2.5}; }
 

@@ -15,7 +15,7 @@ Plan Partitioner::interleave(const Profile& profile, std::string_view a, std::st
   std::vector<Route> routes{on_a.route(0), on_b.route(0)};
   std::vector<RouteCost> costs;
   for (Route& route : routes) {
-    costs.push_back(route_cost(graph_, route, profile, 0));
+    costs.push_back(route_cost(graph_, route, profile));
     if (std::isfinite(costs.back().latency_ms)) continue;
     throw Error{Errc::unsupported,
                 fmt::format("interleave of {} and {}: the profile has no time for the whole network on {}; "
@@ -26,7 +26,7 @@ Plan Partitioner::interleave(const Profile& profile, std::string_view a, std::st
   const double share = best_share(costs[0], costs[1]);
   routes[0].weight = share;
   routes[1].weight = 1 - share;
-  const Cost cost{interval_ms(routes, costs), share * costs[0].latency_ms + (1 - share) * costs[1].latency_ms,
+  const Cost cost{interval_ms(routes, costs, profile), share * costs[0].latency_ms + (1 - share) * costs[1].latency_ms,
                   profile.origin};
   const std::string why = fmt::format(
       "Whole frames: {:.0f} % of them on {} and {:.0f} % on {}, in proportion to their speed; by the {} "

@@ -5,62 +5,30 @@
 #include <cmath>
 
 #include "partition/search.hpp"
-#include "plan/segment_io.hpp"
+#include "partition/strategies.hpp"
 #include "splitcnn/partitioner.hpp"
 
 namespace splitcnn::inline v0 {
 
 namespace {
 
-struct Strategy {
-  Route route;
-  RouteCost cost;
-  std::string name;
-};
-
 struct Mixture {
-  std::size_t a = 0, b = 0;  // strategies; equal = one alone
+  std::size_t a = 0, b = 0;  // routes; equal = one alone
   double share = 1;          // of a
   double interval_ms = std::numeric_limits<double>::infinity();
 };
 
-/// Every plan that needs no second route, as far as the profile has times for it.
-std::vector<Strategy> strategies(const Partitioner& parts, const Profile& profile, const MixOptions& options) {
-  std::vector<Strategy> all;
-  const auto add = [&](const Plan& plan, std::string name) {
-    Route route = plan.route(0);
-    RouteCost cost = route_cost(parts.graph(), route, profile, 0);
-    if (std::isfinite(cost.latency_ms)) all.push_back({std::move(route), std::move(cost), std::move(name)});
-  };
-  const int last = static_cast<int>(parts.units().size());
-  for (const auto& [head, tail] : {std::pair{options.a, options.b}, std::pair{options.b, options.a}}) {
-    add(parts.all_on(head, rest_device(profile, tail)), fmt::format("all on {}", head));
-    if (device_kind(tail) == DeviceKind::dpu) continue;  // a DPU behind another device needs every later node legal: switch_layers
-    for (int k = 1; k < last; ++k) {
-      if (device_kind(head) == DeviceKind::dpu && !parts.cuts()[static_cast<std::size_t>(k)].legal) break;
-      add(parts.split_at(k, head, tail), fmt::format("{} to cut {}, then {}", head, k, tail));
-    }
-  }
-  return all;
-}
+double alone_ms(const RouteFacts& a, const Profile& profile) { return interval_ms({Route{}}, {a.cost}, profile); }
 
-double interval_of(const Strategy& a, const Strategy& b, double share) {
-  std::vector<Route> routes{a.route, b.route};
-  routes[0].weight = share;
-  routes[1].weight = 1 - share;
-  return interval_ms(routes, {a.cost, b.cost});
-}
-
-Mixture best_mixture(const std::vector<Strategy>& all) {
+Mixture best_mixture(const std::vector<RouteFacts>& all, const Profile& profile) {
   Mixture best;
   for (std::size_t a = 0; a < all.size(); ++a) {
-    const double alone = interval_of(all[a], all[a], 1);
+    const double alone = alone_ms(all[a], profile);
     if (alone < best.interval_ms) best = {a, a, 1, alone};
   }
   for (std::size_t a = 0; a < all.size(); ++a) {
     for (std::size_t b = a + 1; b < all.size(); ++b) {
-      const double share = best_share(all[a].cost, all[b].cost);
-      const double interval = interval_of(all[a], all[b], share);
+      const auto [share, interval] = best_sharing(all[a], all[b], profile);
       // A second route costs memory and mixes numerics: it has to earn more than rounding.
       if (interval < best.interval_ms * (1 - 1e-9)) best = {a, b, share, interval};
     }
@@ -72,17 +40,17 @@ Mixture best_mixture(const std::vector<Strategy>& all) {
 
 Plan Partitioner::mix(const Profile& profile, const MixOptions& options) const {
   check_profile(*this, profile);
-  const std::vector<Strategy> all = strategies(*this, profile, options);
+  const std::vector<RouteFacts> all = splits_of(*this, profile, options.a, options.b);
   if (all.empty()) {
     throw Error{Errc::unsupported, fmt::format("'{}': the profile has no way to run it on {} and {}; measure other devices",
                                                graph_.name(), options.a, options.b)};
   }
-  const Mixture best = best_mixture(all);
-  const Strategy &a = all[best.a], &b = all[best.b];
-  const auto single = std::min_element(all.begin(), all.end(), [](const Strategy& x, const Strategy& y) {
-    return interval_of(x, x, 1) < interval_of(y, y, 1);
+  const Mixture best = best_mixture(all, profile);
+  const RouteFacts &a = all[best.a], &b = all[best.b];
+  const auto single = std::min_element(all.begin(), all.end(), [&](const RouteFacts& x, const RouteFacts& y) {
+    return alone_ms(x, profile) < alone_ms(y, profile);
   });
-  const double single_ms = interval_of(*single, *single, 1);
+  const double single_ms = alone_ms(*single, profile);
   const double latency = best.share * a.cost.latency_ms + (1 - best.share) * b.cost.latency_ms;
   const Cost cost{best.interval_ms, latency, profile.origin};
   std::vector<Route> routes{a.route};

@@ -49,6 +49,13 @@ double Profile::transfer_ms(std::string_view from, std::string_view to, std::siz
   return 0;
 }
 
+double Profile::contention_of(std::string_view name, std::string_view beside) const noexcept {
+  for (const Contention& c : contention) {
+    if (c.device == name && c.beside == beside) return c.factor;
+  }
+  return 1;
+}
+
 namespace {
 
 constexpr const char* format_name = "splitcnn-profile";
@@ -92,6 +99,12 @@ struct Reader {
     return result;
   }
 
+  /// A number that files of earlier versions do not have.
+  double optional_time(const nlohmann::json& value, const char* key, double otherwise) const {
+    const auto found = value.find(key);
+    return found == value.end() || found->is_null() ? otherwise : time(value, key);
+  }
+
   int positive(const nlohmann::json& value, const char* key) const {
     const auto found = value.find(key);
     if (found == value.end() || !found->is_number_integer())
@@ -128,9 +141,28 @@ struct Reader {
     d.prefix_ms = times(value, "prefix_ms");
     d.suffix_ms = times(value, "suffix_ms");
     d.fixed_ms = time(value, "fixed_ms");
+    d.spread = optional_time(value, "spread", 0);
+    d.watts = optional_time(value, "watts", d.watts);
     if (d.prefix_ms.size() != d.suffix_ms.size())
       fail(fmt::format("'{}' has prefixes and suffixes of different cuts", d.device));
     return d;
+  }
+
+  /// What version 1 has had since its second edition.
+  void read_later_parts(const nlohmann::json& file, Profile& profile) const {
+    if (file.contains("contention")) {
+      for (const nlohmann::json& item : list(file, "contention", max_links)) {
+        const double factor = time(item, "factor");
+        if (factor < 0.1 || factor > 100) fail("a contention factor is outside 0.1 to 100");
+        profile.contention.push_back({text(item, "device"), text(item, "beside"), factor});
+      }
+    }
+    if (file.contains("agreement")) {
+      profile.agreement = times(file, "agreement");
+      if (profile.agreement.size() != profile.devices.front().prefix_ms.size()) fail("'agreement' needs a number per cut");
+      profile.agreement_frames = static_cast<std::size_t>(positive(file, "agreement_frames"));
+    }
+    if (file.contains("calibration_hash")) profile.calibration_hash = text(file, "calibration_hash");
   }
 
   template <class Enum>
@@ -162,12 +194,19 @@ void Profile::save(const std::filesystem::path& path) const {
                                {"batch", d.batch},
                                {"prefix_ms", numbers(d.prefix_ms)},
                                {"suffix_ms", numbers(d.suffix_ms)},
-                               {"fixed_ms", d.fixed_ms}});
+                               {"fixed_ms", d.fixed_ms},
+                               {"spread", d.spread},
+                               {"watts", std::isnan(d.watts) ? nlohmann::json{} : nlohmann::json(d.watts)}});
   }
   for (const Link& l : links) {
     file["links"].push_back(
         {{"from", l.from}, {"to", l.to}, {"fixed_ms", l.fixed_ms}, {"ms_per_byte", l.ms_per_byte}});
   }
+  for (const Contention& c : contention) {
+    file["contention"].push_back({{"device", c.device}, {"beside", c.beside}, {"factor", c.factor}});
+  }
+  if (!agreement.empty()) file["agreement"] = numbers(agreement), file["agreement_frames"] = agreement_frames;
+  if (!calibration_hash.empty()) file["calibration_hash"] = calibration_hash;
   write_json(path, file);
 }
 
@@ -199,6 +238,7 @@ Profile Profile::load(const std::filesystem::path& path) {
     profile.links.push_back({reader.text(item, "from"), reader.text(item, "to"),
                              reader.time(item, "fixed_ms"), reader.time(item, "ms_per_byte")});
   }
+  reader.read_later_parts(file, profile);
   return profile;
 }
 

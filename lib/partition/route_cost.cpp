@@ -1,6 +1,7 @@
 #include "partition/route_cost.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <set>
 
@@ -54,15 +55,18 @@ double busy(const RouteCost& cost, const std::string& resource) {
 
 std::size_t crossing_element_size(bool dpu, bool gpu) noexcept { return dpu ? 1 : gpu ? 2 : 4; }
 
-RouteCost route_cost(const Graph& graph, Route& route, const Profile& profile, double frame_interval_ms) {
+RouteCost route_cost(const Graph& graph, Route& route, const Profile& profile, const Feed& feed) {
   RouteCost cost;
   double fill_ms = 0;
   for (Segment& s : route.segments) {
     const DeviceProfile& device = profile.device(s.device);
+    const double batch = static_cast<double>(device.batch);
+    const double filled = feed.frame_interval_ms > 0 ? std::min(batch, 1 + std::floor(feed.batch_timeout_ms / feed.frame_interval_ms)) : batch;
     s.expected_ms = profile.segment_ms(s.device, s.first_unit, s.last_unit);
-    cost.busy_ms[s.device] += s.expected_ms;
-    cost.latency_ms += s.expected_ms * static_cast<double>(device.batch);
-    fill_ms = std::max(fill_ms, frame_interval_ms * static_cast<double>(device.batch - 1));
+    cost.busy_ms[s.device] += s.expected_ms * batch / filled;
+    cost.latency_ms += s.expected_ms * batch;
+    const double wait = filled < batch ? feed.batch_timeout_ms : feed.frame_interval_ms * (batch - 1);
+    if (batch > 1) fill_ms = std::max(fill_ms, wait);
   }
   for (const auto& [pair, bytes] : crossings(graph, route)) {
     const std::string& from = route.segments[pair.first].device;
@@ -72,21 +76,45 @@ RouteCost route_cost(const Graph& graph, Route& route, const Profile& profile, d
     cost.link_ms += ms;
     cost.bytes += bytes;
   }
-  cost.latency_ms += cost.link_ms + fill_ms;
+  cost.latency_ms += cost.link_ms + (feed.frame_interval_ms > 0 ? fill_ms : 0);
   return cost;
 }
 
-double interval_ms(const std::vector<Route>& routes, const std::vector<RouteCost>& costs) {
+namespace {
+
+/// A device is slowed in the share of the time that the other one is busy, which depends on the interval, which depends on how much it
+/// is slowed: a few rounds settle it (the factors are near 1).
+double with_contention(const std::map<std::string, double>& alone, const Profile& profile) {
+  std::map<std::string, double> busy = alone;
+  double interval = 0;
+  for (int round = 0; round < 8; ++round) {
+    interval = 0;
+    for (const auto& [resource, ms] : busy) interval = std::max(interval, ms);
+    if (interval <= 0 || profile.contention.empty()) return interval;
+    std::map<std::string, double> next = alone;
+    for (auto& [resource, ms] : next) {
+      double factor = 1;
+      for (const auto& [other, other_ms] : busy) {
+        if (other != resource) factor += (profile.contention_of(resource, other) - 1) * std::min(1.0, other_ms / interval);
+      }
+      ms *= factor;
+    }
+    busy = std::move(next);
+  }
+  return interval;
+}
+
+}  // namespace
+
+double interval_ms(const std::vector<Route>& routes, const std::vector<RouteCost>& costs, const Profile& profile) {
   std::map<std::string, double> busy;
   for (std::size_t r = 0; r < routes.size(); ++r) {
     for (const auto& [resource, ms] : costs[r].busy_ms) busy[resource] += routes[r].weight * ms;
   }
-  double slowest = 0;
   for (const auto& [resource, ms] : busy) {
     if (!(ms <= std::numeric_limits<double>::max())) return ms;  // NaN: max() would lose it
-    slowest = std::max(slowest, ms);
   }
-  return slowest;
+  return with_contention(busy, profile);
 }
 
 double best_share(const RouteCost& a, const RouteCost& b) {

@@ -1,5 +1,6 @@
 #pragma once
 /// What a route costs by a profile: the time each device and each link is busy with one frame.
+#include <limits>
 #include <map>
 #include <string>
 
@@ -18,13 +19,20 @@ struct RouteCost {
   std::size_t bytes = 0;  ///< what crosses between devices, per frame
 };
 
-/// Also writes expected_ms of the segments. A device that computes `batch` frames at once delivers them
-/// together, so its part of the latency is the whole batch; with frame_interval_ms > 0 the wait for the batch
-/// to fill comes on top.
-RouteCost route_cost(const Graph& graph, Route& route, const Profile& profile, double frame_interval_ms);
+/// How frames come. 0: always enough of them waiting.
+struct Feed {
+  double frame_interval_ms = 0;
+  double batch_timeout_ms = std::numeric_limits<double>::infinity();  ///< a started batch leaves after this, full or not
+};
 
-/// Time between results when the routes share the frames as their weights say: the busiest resource.
-double interval_ms(const std::vector<Route>& routes, const std::vector<RouteCost>& costs);
+/// Also writes expected_ms of the segments. A device that computes `batch` frames at once delivers them together, so its part of the
+/// latency is the whole batch; the wait for the batch to fill comes on top. A batch that leaves unfilled takes the time of a full one
+/// (the lanes run in lock step), which makes each of its frames dearer.
+RouteCost route_cost(const Graph& graph, Route& route, const Profile& profile, const Feed& feed = {});
+
+/// Time between results when the routes share the frames as their weights say: the busiest resource, slowed as the profile says by
+/// what is busy beside it.
+double interval_ms(const std::vector<Route>& routes, const std::vector<RouteCost>& costs, const Profile& profile);
 
 /// The share of route a that makes the busiest resource least busy when route b gets the rest. Every resource's load is a
 /// line over the share, so the best share is 0, 1, or where two lines meet. (The routes may have a device in common: the CPU

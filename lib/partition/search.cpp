@@ -31,14 +31,14 @@ Candidate candidate_at(const Partitioner& parts, const Profile& profile, const S
                        const Cut& cut) {
   Candidate row{.k = cut.k};
   Route route = route_of_cut(parts, cut, options);
-  const RouteCost cost = route_cost(parts.graph(), route, profile, options.frame_interval_ms);
+  const RouteCost cost = route_cost(parts.graph(), route, profile, {.frame_interval_ms = options.frame_interval_ms});
   row.head_ms = profile.segment_ms(options.head, 0, cut.k);
   row.tail_ms = profile.segment_ms(options.tail, cut.k, static_cast<int>(parts.units().size()));
   row.link_ms = cost.link_ms;
   row.bytes = cost.bytes;
   const bool dpu_head = device_kind(options.head) == DeviceKind::dpu && cut.k > 0;
   row.legal = (!dpu_head || cut.legal) && std::isfinite(cost.latency_ms);
-  row.cost = row.legal ? Cost{interval_ms({route}, {cost}), cost.latency_ms, profile.origin}
+  row.cost = row.legal ? Cost{interval_ms({route}, {cost}, profile), cost.latency_ms, profile.origin}
                        : Cost{infinite, infinite, profile.origin};
   return row;
 }
@@ -113,7 +113,7 @@ Plan Partitioner::search(const Profile& profile, const SearchOptions& options) c
   }
   const Plan bare = split_at(best->k, options.head, options.tail);
   Route route = bare.route(0);
-  (void)route_cost(graph_, route, profile, options.frame_interval_ms);  // fills in expected_ms
+  (void)route_cost(graph_, route, profile, {.frame_interval_ms = options.frame_interval_ms});  // fills in expected_ms
   return Plan{graph_,
               bare.quant() ? quant_ : std::nullopt,
               {std::move(route)},
@@ -140,10 +140,10 @@ Cost Partitioner::cost(const Plan& plan, const Profile& profile) const {
                 s.first, s.last)};
       }
     }
-    costs.push_back(route_cost(graph_, route, profile, 0));
+    costs.push_back(route_cost(graph_, route, profile));
     latency += route.weight * costs.back().latency_ms;
   }
-  const double interval = interval_ms(routes, costs);
+  const double interval = interval_ms(routes, costs, profile);
   if (!std::isfinite(interval) || !std::isfinite(latency)) return {infinite, infinite, profile.origin};
   return {interval, latency, profile.origin};
 }

@@ -61,7 +61,7 @@ SwitchProblem make_problem(const Partitioner& parts, const Profile& profile, con
   return p;
 }
 
-Assignment choose(const SwitchProblem& problem, const SwitchOptions& options) {
+Assignment assign(const SwitchProblem& problem, const SwitchOptions& options) {
   if (options.method == SwitchMethod::optimal) {
     return options.objective == Objective::latency ? optimal_latency(problem) : optimal_interval(problem);
   }
@@ -90,7 +90,7 @@ Plan Partitioner::switch_layers(const Profile& profile, const SwitchOptions& opt
     for (const DeviceProfile& d : profile.devices) devices.push_back(d.device);
   }
   const SwitchProblem problem = make_problem(*this, profile, devices);
-  const Assignment chosen = choose(problem, options);
+  const Assignment chosen = assign(problem, options);
   if (chosen.device.empty()) {
     throw Error{Errc::unsupported, fmt::format("'{}': some unit runs on none of the {} devices of the profile; measure the CPU, too",
                                                graph_.name(), devices.size())};
@@ -99,8 +99,8 @@ Plan Partitioner::switch_layers(const Profile& profile, const SwitchOptions& opt
   for (const std::size_t d : chosen.device) per_unit.push_back(devices[d]);
   const Plan bare = switched(per_unit);
   Route route = bare.route(0);
-  const RouteCost by_segments = route_cost(graph_, route, profile, 0);
-  const Cost cost{interval_ms({route}, {by_segments}), by_segments.latency_ms, profile.origin};
+  const RouteCost by_segments = route_cost(graph_, route, profile);
+  const Cost cost{interval_ms({route}, {by_segments}, profile), by_segments.latency_ms, profile.origin};
   const std::string why = fmt::format(
       "Unit by unit, least {} by the {} profile with {} switches: {:.2f} ms latency, {:.2f} ms interval. One device alone (latency): {}.",
       options.objective == Objective::latency ? "latency" : "interval", to_string(profile.origin), chosen.switches(), cost.latency_ms,
