@@ -215,7 +215,7 @@ class Chooser {
   /// "all_dpu"; the whole device name where the other one is of the same kind.
   static std::string all_name(const std::string& device, const std::string& other) {
     const std::string kind = device.substr(0, 3);
-    return "all_" + (other.starts_with(kind) ? device : kind);
+    return fmt::format("all_{}", other.starts_with(kind) ? device : kind);
   }
 
   double bound_ms() const {
