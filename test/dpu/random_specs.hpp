@@ -60,8 +60,14 @@ class RandomSpecs {
     s.window = window(chance(90) ? 5 : 9);
     if (chance(25)) s.window.dilation_h = s.window.dilation_w = between(2, 3);
     extents(s.window, s.in, s.out);
-    const int kind = between(0, 9);
-    if (kind < 5) {
+    const int kind = between(0, 12);
+    if (kind > 9) {  // what networks have: 3 x 3 depthwise, 1 x 1, few input channels
+      s.window = window(1);
+      if (kind != 11) s.window.kernel_h = s.window.kernel_w = 3, s.window.pad_left = s.window.pad_top = between(0, 2), s.window.pad_right = s.window.pad_bottom = between(0, 2);
+      extents(s.window, s.in, s.out);
+      s.in.c = kind == 12 ? between(1, 4) : between(1, 200), s.out.c = between(1, 150);
+      if (kind == 10) s.groups = s.out.c = s.in.c;
+    } else if (kind < 5) {
       s.in.c = between(1, chance(80) ? 40 : 300), s.out.c = between(1, 40);
     } else if (kind < 8) {
       s.groups = between(1, 70), s.in.c = s.out.c = s.groups;

@@ -1,10 +1,13 @@
 // Every fast kernel against the scalar one, byte for byte, over random and extreme cases.
+#include <omp.h>
+
 #include <map>
 
 #include "dpu/random_specs.hpp"
 #include "dpu/soft/onednn_kernels.hpp"
 #include "dpu/soft/scalar_kernels.hpp"
 #include "dpu/soft/self_test.hpp"
+#include "dpu/soft/vnni_kernels.hpp"
 #include "support/catch.hpp"
 
 #include <dnnl.hpp>
@@ -72,6 +75,17 @@ void check_conv(RandomSpecs& random, Tally& tally) {
       ++tally.forms["no implementation"];
     }
   }
+  Bytes own(expected.size(), 77);
+  if (VnniConv::fits(spec)) {
+    const VnniConv conv{spec};
+    std::vector<std::byte> scratch(conv.scratch_bytes() + 1);
+    conv.run(in.data(), own.data(), scratch.data());
+    verify(own, "own");
+  }
+  if (VnniDepthwise::fits(spec)) {
+    VnniDepthwise{spec}.run(in.data(), own.data());
+    verify(own, "own depthwise");
+  }
   Bytes plain(expected.size(), 77);
   PlainConv{spec}.run(in.data(), plain.data());
   verify(plain, "plain");
@@ -91,7 +105,8 @@ void check_others(RandomSpecs& random, Tally& tally) {
   const Bytes image = random.bytes(pool.in.elements(), false);
   Bytes expected(static_cast<std::size_t>(pool.out.elements())), got(expected.size(), 77);
   scalar_pool(pool, image.data(), expected.data());
-  plain_pool(pool, image.data(), got.data());
+  std::vector<std::byte> scratch(pool_scratch_bytes(pool, omp_get_max_threads()));
+  plain_pool(pool, image.data(), got.data(), scratch.data());
   verify(got, expected, pool.average ? "average pool" : "max pool");
 
   const BinarySpec binary = random.binary();

@@ -13,6 +13,7 @@
 #include "dpu/soft/program.hpp"
 #include "dpu/soft/scalar_kernels.hpp"
 #include "dpu/soft/self_test.hpp"
+#include "dpu/soft/vnni_kernels.hpp"
 
 namespace splitcnn::inline v0 {
 
@@ -31,9 +32,30 @@ struct Block {
   std::byte* data;
 };
 
-using ConvKernel = std::variant<std::monostate, PlainConv, OneDnnConv>;  // monostate: scalar, straight from the instruction
+/// How many kernel positions along one axis fall on real input, over all outputs.
+std::int64_t real_taps(std::int64_t in, std::int64_t out, int kernel, int stride, int dilation, int before) {
+  std::int64_t count = 0;
+  for (std::int64_t o = 0; o < out; ++o) {
+    for (int k = 0; k < kernel; ++k) {
+      const std::int64_t at = o * stride - before + std::int64_t{k} * dilation;
+      count += at >= 0 && at < in;
+    }
+  }
+  return count;
+}
+
+/// Without those that padding makes zero: nobody has to do them.
+std::int64_t multiplications(const ConvSpec& s) {
+  const Window& w = s.window;
+  return s.in.n * s.out.c * (s.in.c / s.groups) * real_taps(s.in.h, s.out.h, w.kernel_h, w.stride_h, w.dilation_h, w.pad_top) *
+         real_taps(s.in.w, s.out.w, w.kernel_w, w.stride_w, w.dilation_w, w.pad_left);
+}
+
+using ConvKernel = std::variant<std::monostate, PlainConv, OneDnnConv, VnniConv, VnniDepthwise>;  // monostate: scalar, straight from the instruction
 
 ConvKernel load(const ConvSpec& spec) {
+  if (VnniDepthwise::fits(spec)) return ConvKernel{std::in_place_type<VnniDepthwise>, spec};
+  if (VnniConv::fits(spec) && VnniConv::pays(spec)) return ConvKernel{std::in_place_type<VnniConv>, spec};
   const ConvForm form = plan_conv(spec, onednn_trust());
   if (form != ConvForm::plain) {
     try {
@@ -42,6 +64,7 @@ ConvKernel load(const ConvSpec& spec) {
       // No fast implementation of this shape: ours is slower than oneDNN's fast ones, faster than its reference.
     }
   }
+  if (VnniConv::fits(spec)) return ConvKernel{std::in_place_type<VnniConv>, spec};
   return ConvKernel{std::in_place_type<PlainConv>, spec};
 }
 
@@ -51,18 +74,24 @@ struct DpuExecutor::Impl {
   Program program;
   DpuExecutorOptions options;
   std::vector<ConvKernel> kernels;  // one per instruction; monostate where it is no convolution
+  std::vector<std::size_t> weight_bytes;  // likewise
   std::vector<TensorId> input_ids, output_ids;
   std::unique_ptr<Block> block, scratch;
 
   Impl(const QuantizedGraph& quant, NodeId first, NodeId last, const DpuExecutorOptions& o)
-      : program{compile(quant, first, last)}, options{o}, kernels(program.instructions.size()) {
+      : program{compile(quant, first, last)}, options{o}, kernels(program.instructions.size()), weight_bytes(kernels.size()) {
     const OmpThreads threads{options.threads};
     std::size_t scratch_bytes = 0;
     for (std::size_t i = 0; i < kernels.size() && !options.scalar; ++i) {
+      if (const auto* pool = std::get_if<PoolSpec>(&program.instructions[i].work)) {
+        scratch_bytes = std::max(scratch_bytes, pool_scratch_bytes(*pool, options.threads));
+      }
       auto* conv = std::get_if<ConvSpec>(&program.instructions[i].work);
       if (!conv) continue;
+      weight_bytes[i] = conv->weights.size() + conv->bias.size();
       kernels[i] = load(*conv);
       if (const auto* k = std::get_if<OneDnnConv>(&kernels[i])) scratch_bytes = std::max(scratch_bytes, k->scratch_bytes());
+      if (const auto* k = std::get_if<VnniConv>(&kernels[i])) scratch_bytes = std::max(scratch_bytes, k->scratch_bytes());
       conv->weights = {};  // the kernel has its own copy
     }
     for (const Edge& e : program.inputs) input_ids.push_back(e.tensor);
@@ -76,6 +105,8 @@ struct DpuExecutor::Impl {
   void run_conv(const ConvSpec& spec, ConvKernel& kernel, const std::int8_t* in, std::int8_t* out) {
     if (auto* k = std::get_if<OneDnnConv>(&kernel)) return k->run(in, out, scratch->data);
     if (auto* k = std::get_if<PlainConv>(&kernel)) return k->run(in, out);
+    if (auto* k = std::get_if<VnniConv>(&kernel)) return k->run(in, out, scratch->data);
+    if (auto* k = std::get_if<VnniDepthwise>(&kernel)) return k->run(in, out);
     scalar_conv(spec, in, out);
   }
 
@@ -91,10 +122,25 @@ struct DpuExecutor::Impl {
     } else if (const auto* product = std::get_if<Mul>(&op.work)) {
       (scalar ? scalar_mul : plain_mul)(*product, in, at(op.inputs[1]), out);
     } else if (const auto* pool = std::get_if<PoolSpec>(&op.work)) {
-      (scalar ? scalar_pool : plain_pool)(*pool, in, out);
+      scalar ? scalar_pool(*pool, in, out) : plain_pool(*pool, in, out, scratch->data);
     } else if (const auto* move = std::get_if<MoveSpec>(&op.work)) {
       (scalar ? scalar_move : plain_move)(*move, in, out);
     }
+  }
+
+  DpuStep describe(std::size_t i) const {
+    static constexpr const char* kinds[] = {"conv", "add", "mul", "pool", "move"};
+    const Instruction& op = program.instructions[i];
+    DpuStep step{.name = op.name, .kernel = fmt::format("{} {}", kinds[op.work.index()], options.scalar ? "scalar" : "plain")};
+    step.bytes = static_cast<std::int64_t>(program.buffers[op.output].bytes + weight_bytes[i]);
+    for (const std::size_t b : op.inputs) step.bytes += static_cast<std::int64_t>(program.buffers[b].bytes);
+    if (const auto* conv = std::get_if<ConvSpec>(&op.work)) {
+      step.macs = multiplications(*conv);
+      if (const auto* k = std::get_if<OneDnnConv>(&kernels[i])) step.kernel = "onednn " + k->implementation();
+      if (std::holds_alternative<VnniConv>(kernels[i])) step.kernel = "own vnni";
+      if (std::holds_alternative<VnniDepthwise>(kernels[i])) step.kernel = "own vnni depthwise";
+    }
+    return step;
   }
 };
 
@@ -123,17 +169,28 @@ void DpuExecutor::run() {
   for (std::size_t i = 0; i < impl_->kernels.size(); ++i) impl_->step(i);
 }
 
-std::vector<std::string> DpuExecutor::describe() const {
-  static constexpr const char* kinds[] = {"conv", "add", "mul", "pool", "move"};
-  static constexpr const char* forms[] = {"scalar", "plain", "onednn"};
-  std::vector<std::string> lines;
-  for (std::size_t i = 0; i < impl_->kernels.size(); ++i) {
-    const Instruction& op = impl_->program.instructions[i];
-    const bool conv = op.work.index() == 0;
-    const char* kernel = conv ? forms[impl_->kernels[i].index()] : forms[impl_->options.scalar ? 0 : 1];
-    lines.push_back(fmt::format("{}: {} {}", op.name, kinds[op.work.index()], kernel));
+void DpuExecutor::run_step(std::size_t i) {
+  const OmpThreads threads{impl_->options.threads};
+  impl_->step(i);
+}
+
+std::vector<DpuStep> DpuExecutor::steps() const {
+  std::vector<DpuStep> steps;
+  for (std::size_t i = 0; i < impl_->kernels.size(); ++i) steps.push_back(impl_->describe(i));
+  return steps;
+}
+
+DpuMemory DpuExecutor::memory() const {
+  DpuMemory m{.activations = impl_->program.bytes};
+  for (const std::size_t bytes : impl_->weight_bytes) m.weights += bytes;
+  for (std::ptrdiff_t i = 0; i < static_cast<std::ptrdiff_t>(impl_->kernels.size()); ++i) {
+    std::size_t live = 0;
+    for (const Buffer& b : impl_->program.buffers) {
+      if (b.first <= i && i <= b.last) live += b.bytes;
+    }
+    m.peak_live = std::max(m.peak_live, live);
   }
-  return lines;
+  return m;
 }
 
 }  // namespace splitcnn::inline v0

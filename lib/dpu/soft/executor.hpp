@@ -20,6 +20,21 @@ struct DpuExecutorOptions {
   int threads = 1;
 };
 
+/// One instruction, for tests and benches.
+struct DpuStep {
+  std::string name;      ///< of the node
+  std::string kernel;    ///< what runs it
+  std::int64_t macs = 0;   ///< multiplications with real input; those with padding are not counted
+  std::int64_t bytes = 0;  ///< input, output and weights, each once
+};
+
+/// Bytes of a loaded segment.
+struct DpuMemory {
+  std::size_t weights = 0;      ///< int8 weights and biases as the model has them
+  std::size_t activations = 0;  ///< the block all tensors share
+  std::size_t peak_live = 0;    ///< least that any placement would need: the most that is alive at one time
+};
+
 class DpuExecutor {
  public:
   /// Throws unsupported (naming the node), mismatch (no fix points for some weights).
@@ -38,8 +53,11 @@ class DpuExecutor {
   [[nodiscard]] int output_fix_point(std::size_t i) const noexcept;
   /// No allocation after the first call, no throw.
   void run();
-  /// One line per instruction: node, kind, kernel. For tests and tools.
-  [[nodiscard]] std::vector<std::string> describe() const;
+  /// In the order they run.
+  [[nodiscard]] std::vector<DpuStep> steps() const;
+  /// One of them. Only in order do they make a run.
+  void run_step(std::size_t i);
+  [[nodiscard]] DpuMemory memory() const;
 
  private:
   struct Impl;

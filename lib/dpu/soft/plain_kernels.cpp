@@ -1,29 +1,17 @@
 // Compiled with -O3 (see CMakeLists.txt).
 #include "dpu/soft/plain_kernels.hpp"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cstring>
 
-#include "dpu/soft/simd.hpp"
+#include "dpu/soft/clamps.hpp"
+#include "dpu/soft/parallel.hpp"
 #include "dpu/soft/scalar_kernels.hpp"
+#include "dpu/soft/simd.hpp"
 
 namespace splitcnn::inline v0::soft {
 
 namespace {
-
-/// Calls f(begin, end) over [0, rows), on the calling thread's OpenMP thread count when there is enough to do.
-template <class F>
-void split_rows(std::int64_t rows, std::int64_t elements, const F& f) {
-  const auto threads = static_cast<int>(std::min<std::int64_t>(omp_get_max_threads(), rows));
-  if (threads <= 1 || elements < 32768) return f(std::int64_t{0}, rows);
-#pragma omp parallel num_threads(threads)
-  {
-    const std::int64_t part = omp_get_thread_num(), parts = omp_get_num_threads();
-    f(rows * part / parts, rows * (part + 1) / parts);
-  }
-}
 
 /// value * 2^-shift with one half-up rounding, then a clamp: every linear, relu or relu6 result is this.
 struct ShiftClamp {
@@ -35,8 +23,8 @@ struct ShiftClamp {
     right = std::clamp(shift, 0, limit_bits + 2);
     left = std::clamp(-shift, 0, 9);
     half = right > 0 ? 1 << (right - 1) : 0;
-    if (nonlinear != Nonlinear::none) low = 0;
-    if (nonlinear == Nonlinear::relu6 && fp_out <= 4) high = 96;
+    const Limits limits{nonlinear, fp_out};
+    low = limits.low, high = limits.high;
   }
   __attribute__((always_inline)) std::int8_t operator()(std::int32_t value) const {
     const std::int32_t scaled = ((value << left) + half) >> right;
@@ -44,16 +32,11 @@ struct ShiftClamp {
   }
 };
 
-bool is_clamp(Nonlinear nonlinear) {
-  return nonlinear == Nonlinear::none || nonlinear == Nonlinear::relu || nonlinear == Nonlinear::relu6;
-}
-
 // ---- the end of a convolution ----
 
 template <class Sum>
 void finish_clamped(const Finish& f, const Sum* sums, std::int64_t pixels, std::int8_t* out) {
-  const double low = f.nonlinear == Nonlinear::none ? -128 : 0;
-  const double high = f.nonlinear == Nonlinear::relu6 && f.fp_out <= 4 ? 96 : 127;
+  const Limits limits{f.nonlinear, f.fp_out};
   const auto channels = static_cast<std::int64_t>(f.bias.size());
   const double* bias = f.bias.data();
   const double scale = f.scale;
@@ -62,12 +45,7 @@ void finish_clamped(const Finish& f, const Sum* sums, std::int64_t pixels, std::
       const Sum* row = sums + p * channels;
       std::int8_t* to = out + p * channels;
       for (std::int64_t c = 0; c < channels; ++c) {
-        double y = (static_cast<double>(row[c]) + bias[c]) * scale;
-        y = y > low ? y : low;
-        y = y < high ? y : high;
-        const auto whole = static_cast<std::int32_t>(y);  // towards zero; what is left decides the rounding
-        const double rest = y - static_cast<double>(whole);
-        to[c] = static_cast<std::int8_t>(whole + (rest >= 0.5 ? 1 : 0) - (rest < -0.5 ? 1 : 0));
+        to[c] = round_clamped((static_cast<double>(row[c]) + bias[c]) * scale, limits.low, limits.high);
       }
     }
   });
@@ -266,6 +244,21 @@ void binary(const BinarySpec& spec, const Rows& rows, const std::int8_t* a, cons
 
 }  // namespace
 
+/// Both inputs with seven guard bits, and their sum, fit 16 bits; so does adding the half when the last shift is at most 8. Twice the elements
+/// per vector.
+struct NarrowAdd {
+  std::int16_t right_a, right_b, half, right, low, high;
+  std::int16_t up_a, up_b;  // factors: a shift of 16-bit values is computed in 32 bits
+  __attribute__((always_inline)) std::int8_t operator()(std::int8_t x, std::int8_t y) const {
+    const auto a = static_cast<std::int16_t>(static_cast<std::int16_t>(x * up_a) >> right_a);
+    const auto b = static_cast<std::int16_t>(static_cast<std::int16_t>(y * up_b) >> right_b);
+    const auto sum = static_cast<std::int16_t>(static_cast<std::int16_t>(a + b) + half);
+    const auto scaled = static_cast<std::int16_t>(sum >> right);
+    const std::int16_t raised = scaled > low ? scaled : low;
+    return static_cast<std::int8_t>(raised < high ? raised : high);
+  }
+};
+
 void plain_add(const BinarySpec& spec, const std::int8_t* a, const std::int8_t* b, std::int8_t* out) {
   Rows rows;
   if (!is_clamp(spec.nonlinear) || !find_rows(spec, rows)) return scalar_add(spec, a, b, out);
@@ -273,7 +266,19 @@ void plain_add(const BinarySpec& spec, const std::int8_t* a, const std::int8_t* 
   const int guard_a = 7 - (spec.fp_in[0] - fp_min), guard_b = 7 - (spec.fp_in[1] - fp_min);  // one of them is 7
   const int left_a = std::max(guard_a, 0), right_a = std::clamp(-guard_a, 0, 31);
   const int left_b = std::max(guard_b, 0), right_b = std::clamp(-guard_b, 0, 31);
-  const ShiftClamp end{7 + fp_min - spec.fp_out, 16, spec.nonlinear, spec.fp_out};
+  const int shift = 7 + fp_min - spec.fp_out;
+  if (rows.outer == 0 && rows.moves[0] && rows.moves[1] && shift >= 1 && shift <= 8) {
+    const Limits limits{spec.nonlinear, spec.fp_out};
+    const auto narrow = [](int v) { return static_cast<std::int16_t>(v); };
+    const NarrowAdd add{narrow(std::min(right_a, 15)), narrow(std::min(right_b, 15)), narrow(1 << (shift - 1)), narrow(shift),
+                        narrow(limits.low), narrow(limits.high), narrow(1 << left_a), narrow(1 << left_b)};
+    return split_rows(rows.count, rows.count, [&](std::int64_t from, std::int64_t to) {
+      simd([=]() __attribute__((always_inline)) {
+        for (std::int64_t i = from; i < to; ++i) out[i] = add(a[i], b[i]);
+      });
+    });
+  }
+  const ShiftClamp end{shift, 16, spec.nonlinear, spec.fp_out};
   binary(spec, rows, a, b, out, end, [=](std::int32_t x, std::int32_t y) __attribute__((always_inline)) {
     return ((x << left_a) >> right_a) + ((y << left_b) >> right_b);
   });
@@ -286,119 +291,30 @@ void plain_mul(const BinarySpec& spec, const std::int8_t* a, const std::int8_t* 
   binary(spec, rows, a, b, out, end, [](std::int32_t x, std::int32_t y) __attribute__((always_inline)) { return x * y; });
 }
 
-// ---- pooling ----
-
-namespace {
-
-/// The part of a window inside the input, and how many of its elements count.
-struct Inside {
-  std::int64_t y0, y1, x0, x1;  // kernel positions [y0, y1) x [x0, x1)
-};
-
-Inside inside(const PoolSpec& s, std::int64_t y, std::int64_t x) {
-  const auto range = [](std::int64_t start, int kernel, int dilation, std::int64_t size, std::int64_t& from, std::int64_t& to) {
-    from = start < 0 ? (-start + dilation - 1) / dilation : 0;
-    to = std::min<std::int64_t>(kernel, size > start ? (size - start + dilation - 1) / dilation : 0);
-    to = std::max(to, from);
-  };
-  Inside i{};
-  range(y * s.window.stride_h - s.window.pad_top, s.window.kernel_h, s.window.dilation_h, s.in.h, i.y0, i.y1);
-  range(x * s.window.stride_w - s.window.pad_left, s.window.kernel_w, s.window.dilation_w, s.in.w, i.x0, i.x1);
-  return i;
-}
-
-/// Calls f(pixel) for every input pixel of the window.
-template <class F>
-void for_each_tap(const PoolSpec& s, const std::int8_t* in, std::int64_t n, std::int64_t y, std::int64_t x, const Inside& i, const F& f) {
-  const Window& w = s.window;
-  for (std::int64_t ky = i.y0; ky < i.y1; ++ky) {
-    const std::int64_t iy = y * w.stride_h - w.pad_top + ky * w.dilation_h;
-    for (std::int64_t kx = i.x0; kx < i.x1; ++kx) {
-      const std::int64_t ix = x * w.stride_w - w.pad_left + kx * w.dilation_w;
-      f(in + ((n * s.in.h + iy) * s.in.w + ix) * s.in.c);
-    }
-  }
-}
-
-void max_pixel(const PoolSpec& s, const std::int8_t* in, std::int64_t n, std::int64_t y, std::int64_t x, std::int8_t* to) {
-  const std::int64_t channels = s.out.c;
-  std::memset(to, -128, static_cast<std::size_t>(channels));
-  for_each_tap(s, in, n, y, x, inside(s, y, x), [&](const std::int8_t* from) {
-    simd([=]() __attribute__((always_inline)) {
-      for (std::int64_t c = 0; c < channels; ++c) to[c] = from[c] > to[c] ? from[c] : to[c];
-    });
-  });
-}
-
-void average_pixel(const PoolSpec& s, const std::int8_t* in, std::int64_t n, std::int64_t y, std::int64_t x, std::int32_t* sums,
-                   std::int8_t* to) {
-  const std::int64_t channels = s.out.c;
-  std::fill_n(sums, channels, 0);
-  const Inside i = inside(s, y, x);
-  for_each_tap(s, in, n, y, x, i, [&](const std::int8_t* from) {
-    simd([=]() __attribute__((always_inline)) {
-      for (std::int64_t c = 0; c < channels; ++c) sums[c] += from[c];
-    });
-  });
-  std::int64_t count = (i.y1 - i.y0) * (i.x1 - i.x0);
-  if (s.count_include_pad) {
-    const auto padded = [](std::int64_t at, int stride, int before, int after, int kernel, int dilation, std::int64_t size) {
-      const std::int64_t room = size + after - (at * stride - before);
-      return std::min<std::int64_t>(kernel, (room + dilation - 1) / dilation);
-    };
-    const Window& w = s.window;
-    count = padded(y, w.stride_h, w.pad_top, w.pad_bottom, w.kernel_h, w.dilation_h, s.in.h) *
-            padded(x, w.stride_w, w.pad_left, w.pad_right, w.kernel_w, w.dilation_w, s.in.w);
-  }
-  const AverageFactor factor = average_factor(s.window.kernel_h, s.window.kernel_w, std::max<std::int64_t>(count, 1));
-  const double scale = static_cast<double>(factor.n) * power_of_two(s.fp_out - s.fp_in - factor.m);
-  for (std::int64_t c = 0; c < channels; ++c) to[c] = finish(sums[c] * scale, s.nonlinear, s.fp_out);
-}
-
-}  // namespace
-
-void plain_pool(const PoolSpec& s, const std::int8_t* in, std::int8_t* out) {
-  const bool changes = s.fp_in != s.fp_out || s.nonlinear != Nonlinear::none;
-  const auto table = requantise_table(s.fp_in, s.fp_out, s.nonlinear);
-  split_rows(s.out.n * s.out.h, s.out.elements() * s.window.kernel_h * s.window.kernel_w, [&](std::int64_t begin, std::int64_t end) {
-    std::vector<std::int32_t> sums(s.average ? static_cast<std::size_t>(s.out.c) : 0);
-    for (std::int64_t row = begin; row < end; ++row) {
-      for (std::int64_t x = 0; x < s.out.w; ++x) {
-        std::int8_t* to = out + (row * s.out.w + x) * s.out.c;
-        if (s.average) {
-          average_pixel(s, in, row / s.out.h, row % s.out.h, x, sums.data(), to);
-        } else {
-          max_pixel(s, in, row / s.out.h, row % s.out.h, x, to);
-          if (changes) {
-            for (std::int64_t c = 0; c < s.out.c; ++c) to[c] = table[static_cast<std::uint8_t>(to[c])];
-          }
-        }
-      }
-    }
-  });
-}
-
 // ---- bytes that move ----
+
+void requantise(const std::int8_t* in, std::int8_t* out, std::int64_t count, int fp_in, int fp_out, Nonlinear nonlinear) {
+  if (is_clamp(nonlinear)) {
+    const ShiftClamp end{fp_in - fp_out, 8, nonlinear, fp_out};
+    return simd([=]() __attribute__((always_inline)) {
+      for (std::int64_t i = 0; i < count; ++i) out[i] = end(in[i]);
+    });
+  }
+  const auto table = requantise_table(fp_in, fp_out, nonlinear);
+  for (std::int64_t i = 0; i < count; ++i) out[i] = table[static_cast<std::uint8_t>(in[i])];
+}
 
 void plain_move(const MoveSpec& s, const std::int8_t* in, std::int8_t* out) {
   const bool changes = s.fp_in != s.fp_out || s.nonlinear != Nonlinear::none;
-  const ShiftClamp end{s.fp_in - s.fp_out, 8, s.nonlinear, s.fp_out};
-  const bool clamp = is_clamp(s.nonlinear);
-  const auto table = clamp ? std::array<std::int8_t, 256>{} : requantise_table(s.fp_in, s.fp_out, s.nonlinear);
   const auto part = [&](const Run& run) {
     std::int8_t* to = out + run.destination;
     const std::int8_t* from = in + run.source;
-    const std::int64_t count = run.length;
     if (run.source < 0) {
-      std::memset(to, s.fill, static_cast<std::size_t>(count));
-    } else if (!changes) {
-      std::memcpy(to, from, static_cast<std::size_t>(count));
-    } else if (clamp) {
-      simd([=]() __attribute__((always_inline)) {
-        for (std::int64_t i = 0; i < count; ++i) to[i] = end(from[i]);
-      });
+      std::memset(to, s.fill, static_cast<std::size_t>(run.length));
+    } else if (changes) {
+      requantise(from, to, run.length, s.fp_in, s.fp_out, s.nonlinear);
     } else {
-      for (std::int64_t i = 0; i < count; ++i) to[i] = table[static_cast<std::uint8_t>(from[i])];
+      std::memcpy(to, from, static_cast<std::size_t>(run.length));
     }
   };
   if (s.runs.size() == 1 && s.runs[0].source >= 0) {

@@ -1,6 +1,7 @@
 #pragma once
 /// Fast kernels in plain C++: loops the compiler turns into vector code, compiled for several instruction sets and chosen at run
 /// time. Same bytes as the scalar kernels.
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -38,8 +39,12 @@ class PlainConv {
 
 void plain_add(const BinarySpec& spec, const std::int8_t* a, const std::int8_t* b, std::int8_t* out);
 void plain_mul(const BinarySpec& spec, const std::int8_t* a, const std::int8_t* b, std::int8_t* out);
-void plain_pool(const PoolSpec& spec, const std::int8_t* in, std::int8_t* out);
+/// `scratch`: pool_scratch_bytes() for at least the thread count it runs with.
+void plain_pool(const PoolSpec& spec, const std::int8_t* in, std::int8_t* out, std::byte* scratch);
+std::size_t pool_scratch_bytes(const PoolSpec& spec, int threads);
 void plain_move(const MoveSpec& spec, const std::int8_t* in, std::int8_t* out);
+/// `in` and `out` may be the same.
+void requantise(const std::int8_t* in, std::int8_t* out, std::int64_t count, int fp_in, int fp_out, Nonlinear nonlinear);
 
 /// Largest |sum(x * w)| any channel can reach, for |x| <= 128 (127 when the source is not negative).
 std::int64_t largest_sum(const ConvSpec& spec);

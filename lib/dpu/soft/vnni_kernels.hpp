@@ -1,0 +1,85 @@
+#pragma once
+/// Our own convolutions for AVX512-VNNI, for the shapes where oneDNN leaves much of the machine unused: few input channels, 1x1 with
+/// short sums, depthwise 3x3. Sums and the last step are integers (integer_finish.hpp). Signed sources are read as unsigned ones raised by
+/// 128, which the constants take off again. On other machines fits() is false and nothing else may be called.
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "dpu/soft/integer_finish.hpp"
+
+namespace splitcnn::inline v0::soft {
+
+/// Zeroed memory aligned to a vector. Move-only: a copy would lie at another distance from its alignment.
+template <class T>
+class AlignedVector {
+ public:
+  explicit AlignedVector(std::size_t count = 0) : storage_(count * sizeof(T) + 63) {}
+  AlignedVector(AlignedVector&&) noexcept = default;
+  AlignedVector& operator=(AlignedVector&&) noexcept = default;
+  T* data() noexcept { return reinterpret_cast<T*>(align(storage_.data())); }
+  const T* data() const noexcept { return reinterpret_cast<const T*>(align(const_cast<std::byte*>(storage_.data()))); }
+
+ private:
+  static std::byte* align(std::byte* p) noexcept { return p + (64 - reinterpret_cast<std::uintptr_t>(p) % 64) % 64; }
+  std::vector<std::byte> storage_;
+};
+
+/// A dense convolution: every kernel row is one run of kernel_w * in.c bytes of the (padded) input.
+class VnniConv {
+ public:
+  static bool fits(const ConvSpec& spec);
+  /// Whether it is the faster one where oneDNN is exact, too (measured on Zen 4, bench/results).
+  static bool pays(const ConvSpec& spec);
+  explicit VnniConv(const ConvSpec& spec);
+
+  /// For a copy of the input; 0 for plain 1x1.
+  [[nodiscard]] std::size_t scratch_bytes() const noexcept;
+  void run(const std::int8_t* in, std::int8_t* out, std::byte* scratch) const;
+
+ private:
+  struct Panel {
+    std::int64_t first = 0;      // output channel
+    int blocks = 1, channels = 16;
+    std::size_t weights = 0, constants = 0;
+  };
+  void pack(const ConvSpec& spec);
+  void copy_padded(const std::int8_t* in, std::int8_t* to, std::int64_t row, std::int64_t rows) const;
+  void copy_thinned(const std::int8_t* in, std::int8_t* to, std::int64_t row, std::int64_t rows) const;
+  void run_pixels(const std::int8_t* in, std::int8_t* out, std::int64_t count) const;
+
+  Extent in_, out_;
+  Window window_;
+  IntegerFinish finish_;
+  bool non_negative_ = false;
+  bool copies_ = false, thins_ = false;  // a padded copy; only the pixels that a strided 1x1 reads
+  std::int64_t quads_ = 0;             // per kernel row: groups of 4 bytes
+  std::int64_t row_bytes_ = 0;         // of the (padded) input
+  std::int64_t padded_h_ = 0;
+  std::vector<Panel> panels_;
+  AlignedVector<std::int8_t> weights_;
+  AlignedVector<std::int32_t> constants_;
+};
+
+/// Depthwise, three taps wide, stride 1 or 2.
+class VnniDepthwise {
+ public:
+  static bool fits(const ConvSpec& spec);
+  explicit VnniDepthwise(const ConvSpec& spec);
+
+  void run(const std::int8_t* in, std::int8_t* out) const;
+  /// Output rows [begin, end) of image n.
+  void run_rows(const std::int8_t* in, std::int8_t* out, std::int64_t n, std::int64_t begin, std::int64_t end) const;
+
+ private:
+  Extent in_, out_;
+  Window window_;
+  IntegerFinish finish_;
+  bool non_negative_ = false;
+  std::int64_t blocks_ = 0;             // of 64 channels
+  AlignedVector<std::int8_t> weights_;  // [block][kernel row][4][16 channels][3 taps and a zero]
+  AlignedVector<std::int32_t> constants_;
+  AlignedVector<std::int8_t> zeros_;    // a pixel of padding
+};
+
+}  // namespace splitcnn::inline v0::soft
