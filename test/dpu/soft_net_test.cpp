@@ -1,4 +1,5 @@
 // Whole networks: the automatic kernels give the bytes of the scalar ones, at several segments.
+#include <algorithm>
 #include <random>
 
 #include "dpu/soft/executor.hpp"
@@ -101,6 +102,73 @@ TEST_CASE("small zoo networks: scalar and automatic agree", "[dpu]") {
   check_segments(Graph::zoo("lenet5"), random);
   check_segments(Graph::zoo("mobilenet_v2", {.input_size = 32}), random);
   check_segments(Graph::zoo("squeezenet1_1", {.input_size = 40}), random);
+}
+
+namespace {
+
+/// Bytes that are hard on sums: in pieces of random length noise, extremes with random signs, one extreme, small values.
+void fill_adversarial(std::span<std::int8_t> bytes, bool non_negative, std::mt19937_64& random) {
+  for (std::size_t at = 0; at < bytes.size();) {
+    const std::size_t end = std::min(bytes.size(), at + 1 + random() % 4096);
+    const auto kind = random() % 5;
+    for (; at < end; ++at) {
+      const auto r = random();
+      int value = static_cast<std::int8_t>(r & 0xff);
+      if (kind == 1) value = r & 1 ? 127 : -128;
+      if (kind == 2) value = 127;
+      if (kind == 3) value = -128;
+      if (kind == 4) value = static_cast<int>(r % 7) - 3;
+      bytes[at] = static_cast<std::int8_t>(non_negative ? (value == -128 ? 127 : std::abs(value)) : value);
+    }
+  }
+}
+
+struct LayerCount {
+  std::size_t layers = 0, bytes = 0, differing = 0;
+};
+
+/// Every instruction of a network by itself: adversarial bytes into both back ends, which must give the same.
+LayerCount check_layers(const Graph& graph, std::mt19937_64& random) {
+  const QuantizedGraph quant = Quantizer{}.calibrate_synthetic(graph, 1);
+  NodeId end = 0;
+  for (const Cut& cut : cuts(graph, Granularity::op)) end = cut.legal ? std::max(end, cut.node) : end;
+  DpuExecutor scalar{quant, 0, end, {.scalar = true}}, fast{quant, 0, end};
+  LayerCount count;
+  for (std::size_t i = 0; i < scalar.steps().size(); ++i) {
+    const DpuStepBuffers a = scalar.buffers(i), b = fast.buffers(i);
+    for (std::size_t k = 0; k < a.inputs.size(); ++k) {
+      fill_adversarial(a.inputs[k], a.non_negative[k], random);
+      std::copy(a.inputs[k].begin(), a.inputs[k].end(), b.inputs[k].begin());
+    }
+    std::fill(a.output.begin(), a.output.end(), std::int8_t{85});  // a part of a concat leaves the rest alone
+    std::fill(b.output.begin(), b.output.end(), std::int8_t{85});
+    scalar.run_step(i);
+    fast.run_step(i);
+    std::size_t wrong = 0;
+    for (std::size_t k = 0; k < a.output.size(); ++k) wrong += a.output[k] != b.output[k];
+    if (wrong) UNSCOPED_INFO(graph.name() << ' ' << fast.steps()[i].name << ' ' << fast.steps()[i].kernel << ": " << wrong << " bytes differ");
+    count.differing += wrong;
+    count.bytes += a.output.size();
+    ++count.layers;
+  }
+  return count;
+}
+
+}  // namespace
+
+TEST_CASE("layers of small zoo networks over adversarial bytes", "[dpu]") {
+  std::mt19937_64 random{splitcnn_test::seed()};
+  for (const char* name : {"mobilenet_v2", "googlenet"}) CHECK(check_layers(Graph::zoo(name, {.input_size = 64}), random).differing == 0);
+}
+
+TEST_CASE("every layer of every zoo network over adversarial bytes", "[dpu][long]") {
+  std::mt19937_64 random{splitcnn_test::seed()};
+  for (const std::string& name : Graph::zoo_names()) {
+    const LayerCount count = check_layers(Graph::zoo(name), random);
+    std::printf("%s: %zu layers, %zu bytes, %zu differ\n", name.c_str(), count.layers, count.bytes, count.differing);
+    std::fflush(stdout);
+    CHECK(count.differing == 0);
+  }
 }
 
 TEST_CASE("every zoo network: scalar and automatic agree", "[dpu][long]") {

@@ -142,7 +142,7 @@ void sweep(int convolutions, int others) {
 }  // namespace
 
 TEST_CASE("fast kernels give the scalar kernels' bytes", "[dpu]") { sweep(400, 400); }
-TEST_CASE("fast kernels give the scalar kernels' bytes, long sweep", "[dpu][long]") { sweep(12000, 4000); }
+TEST_CASE("fast kernels give the scalar kernels' bytes, long sweep", "[dpu][long]") { sweep(60000, 15000); }
 
 TEST_CASE("oneDNN is trusted for what it was measured to do exactly", "[dpu]") {
   const Trust& trust = onednn_trust();

@@ -92,7 +92,7 @@ struct DpuExecutor::Impl {
       kernels[i] = load(*conv);
       if (const auto* k = std::get_if<OneDnnConv>(&kernels[i])) scratch_bytes = std::max(scratch_bytes, k->scratch_bytes());
       if (const auto* k = std::get_if<VnniConv>(&kernels[i])) scratch_bytes = std::max(scratch_bytes, k->scratch_bytes());
-      conv->weights = {};  // the kernel has its own copy
+      conv->weights = std::vector<std::int8_t>{};  // the kernel has its own copy; {} alone would keep the memory
     }
     for (const Edge& e : program.inputs) input_ids.push_back(e.tensor);
     for (const Edge& e : program.outputs) output_ids.push_back(e.tensor);
@@ -172,6 +172,18 @@ void DpuExecutor::run() {
 void DpuExecutor::run_step(std::size_t i) {
   const OmpThreads threads{impl_->options.threads};
   impl_->step(i);
+}
+
+DpuStepBuffers DpuExecutor::buffers(std::size_t i) {
+  const Instruction& op = impl_->program.instructions[i];
+  const auto span = [&](std::size_t b) { return std::span{impl_->at(b), impl_->program.buffers[b].bytes}; };
+  DpuStepBuffers result;
+  for (const std::size_t b : op.inputs) {
+    result.inputs.push_back(span(b));
+    result.non_negative.push_back(impl_->program.buffers[b].non_negative);
+  }
+  result.output = span(op.output);
+  return result;
 }
 
 std::vector<DpuStep> DpuExecutor::steps() const {

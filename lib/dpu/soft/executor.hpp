@@ -28,6 +28,13 @@ struct DpuStep {
   std::int64_t bytes = 0;  ///< input, output and weights, each once
 };
 
+/// What one instruction reads and writes. Valid as long as the executor; other instructions share the memory.
+struct DpuStepBuffers {
+  std::vector<std::span<std::int8_t>> inputs;
+  std::vector<bool> non_negative;  ///< per input: no byte may be below zero
+  std::span<std::int8_t> output;
+};
+
 /// Bytes of a loaded segment.
 struct DpuMemory {
   std::size_t weights = 0;      ///< int8 weights and biases as the model has them
@@ -57,6 +64,7 @@ class DpuExecutor {
   [[nodiscard]] std::vector<DpuStep> steps() const;
   /// One of them. Only in order do they make a run.
   void run_step(std::size_t i);
+  [[nodiscard]] DpuStepBuffers buffers(std::size_t i);
   [[nodiscard]] DpuMemory memory() const;
 
  private:

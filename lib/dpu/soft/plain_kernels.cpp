@@ -118,7 +118,7 @@ PlainConv::PlainConv(const ConvSpec& spec) : spec_{spec}, finish_{make_finish(sp
   for (std::size_t o = 0; o < outs; ++o) {
     for (std::size_t i = 0; i < per; ++i) weights_[i * outs + o] = spec.weights[o * per + i];
   }
-  spec_.weights.clear();
+  spec_.weights = std::vector<std::int8_t>{};
 }
 
 void PlainConv::pixel(const std::int8_t* in, std::int64_t n, std::int64_t y, std::int64_t x, std::int32_t* sums) const {
