@@ -16,6 +16,7 @@ int main(int argc, char** argv) {
   tool::add_plan(app);
   tool::add_run(app);
   tool::add_bench(app);
+  tool::add_export(app);
   tool::add_doctor(app);
   try {
     app.parse(argc, argv);

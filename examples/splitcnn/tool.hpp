@@ -97,5 +97,6 @@ void add_plan(CLI::App& app);
 void add_run(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_doctor(CLI::App& app);
+void add_export(CLI::App& app);
 
 }  // namespace tool

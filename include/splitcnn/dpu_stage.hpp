@@ -8,6 +8,8 @@
 /// Every tensor at the segment's edge is int8 with its fix point, channels last, except graph inputs and outputs: those
 /// are f32 in the model's own layout, converted on entry (R(x * 2^fix_point)) and exit (x * 2^-fix_point). With an
 /// input transform in the plan, the graph input is an 8-bit frame already turned into int8 (see Pipeline::push).
+#include <filesystem>
+
 #include "splitcnn/plan.hpp"
 #include "splitcnn/stage.hpp"
 
@@ -41,5 +43,10 @@ class SPLITCNN_API DpuStage : public Stage {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+/// Writes nodes [first, last) as ONNX in QDQ form (power-of-two scales, int8, zero point 0), with the DPU's own weight bytes, so that other
+/// runtimes run and check it. Inputs and outputs are float, in the model's own layout and names. Runtimes round ties to even and the DPU
+/// up: results differ by at most one step per layer. Throws unsupported (naming the node), mismatch, io.
+SPLITCNN_API void save_qdq(const QuantizedGraph& quant, NodeId first, NodeId last, const std::filesystem::path& path);
 
 }  // namespace splitcnn::inline v0

@@ -12,6 +12,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "graph/onnx/export.hpp"
 #include "graph/onnx/node_context.hpp"
 
 namespace splitcnn::inline v0 {
@@ -383,17 +384,9 @@ pb::ModelProto Exporter::run() {
 
 }  // namespace
 
-void Graph::save(const std::filesystem::path& path) const {
-  std::uint64_t bytes = 0;
-  for (const GraphTensor& t : tensors())
-    bytes += t.constant ? static_cast<std::uint64_t>(t.shape.elements()) * sizeof(float) : 0;
-  const auto fail = [&](Errc code, const std::string& text) {
-    throw Error{code, fmt::format("{}: {}", path.string(), text)};
-  };
-  if (bytes > INT_MAX - (64u << 20))
-    fail(Errc::io, "the weights are larger than the 2 GiB an ONNX file may have; save parts of the graph");
-  const pb::ModelProto model = Exporter{*this}.run();
-  // Written beside the file and renamed, so that a full disk leaves an older file as it was.
+pb::ModelProto to_onnx(const Graph& graph) { return Exporter{graph}.run(); }
+
+void write_onnx(const pb::ModelProto& model, const std::filesystem::path& path) {
   std::filesystem::path temporary = path;
   temporary += ".part";
   std::ofstream stream{temporary, std::ios::binary | std::ios::trunc};
@@ -404,8 +397,18 @@ void Graph::save(const std::filesystem::path& path) const {
   if (!written || error) {
     std::error_code ignored;
     std::filesystem::remove(temporary, ignored);
-    fail(Errc::io, "cannot be written; check the folder, its permissions and the free space");
+    throw Error{Errc::io, fmt::format("{}: cannot be written; check the folder, its permissions and the free space", path.string())};
   }
+}
+
+void Graph::save(const std::filesystem::path& path) const {
+  std::uint64_t bytes = 0;
+  for (const GraphTensor& t : tensors())
+    bytes += t.constant ? static_cast<std::uint64_t>(t.shape.elements()) * sizeof(float) : 0;
+  if (bytes > INT_MAX - (64u << 20)) {
+    throw Error{Errc::io, fmt::format("{}: the weights are larger than the 2 GiB an ONNX file may have; save parts of the graph", path.string())};
+  }
+  write_onnx(to_onnx(*this), path);
 }
 
 }  // namespace splitcnn::inline v0
