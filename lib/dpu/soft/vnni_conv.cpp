@@ -191,14 +191,15 @@ void VnniConv::pack(const ConvSpec& s) {
     const auto sums = weight_sums(s);
     for (std::size_t c = 0; c < sums.size(); ++c) finish_.constants[c] -= 128 * sums[c];
   }
-  const std::int64_t blocks = (out_.c + lanes - 1) / lanes, panels = (blocks + 3) / 4;
+  const std::int64_t blocks = (out_.c + lanes - 1) / lanes;
   const std::int64_t steps = window_.kernel_h * quads_;  // 64 bytes of weights per block and step
   weights_ = AlignedVector<std::int8_t>(static_cast<std::size_t>(blocks * steps * 64));
   constants_ = AlignedVector<std::int32_t>(static_cast<std::size_t>(blocks * lanes));
   std::copy(finish_.constants.begin(), finish_.constants.end(), constants_.data());
   const std::int64_t run = in_.c * window_.kernel_w;
-  for (std::int64_t i = 0, block = 0; i < panels; ++i) {
-    const std::int64_t next = blocks * (i + 1) / panels, width = next - block;
+  for (std::int64_t block = 0, next = 0; block < blocks; block = next) {  // full panels end in fewer instructions than narrow ones
+    next = std::min(block + 4, blocks);
+    const std::int64_t width = next - block;
     Panel panel{.first = block * lanes, .blocks = static_cast<int>(width), .weights = static_cast<std::size_t>(block * steps * 64),
                 .constants = static_cast<std::size_t>(block * lanes)};
     panel.channels = static_cast<int>(std::min(lanes, out_.c - (next - 1) * lanes));
@@ -212,7 +213,6 @@ void VnniConv::pack(const ConvSpec& s) {
       }
     }
     panels_.push_back(panel);
-    block = next;
   }
 }
 

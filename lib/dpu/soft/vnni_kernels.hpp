@@ -72,6 +72,8 @@ class VnniDepthwise {
   void run_rows(const std::int8_t* in, std::int8_t* out, std::int64_t n, std::int64_t begin, std::int64_t end) const;
 
  private:
+  void run_row(const std::int8_t* in, std::int8_t* out, std::int64_t n, std::int64_t y, std::int64_t first, std::int64_t last, bool halves) const;
+
   Extent in_, out_;
   Window window_;
   IntegerFinish finish_;
