@@ -44,7 +44,10 @@ SpeedUp by_library(const PaperRow& row, const Models& m) {
   const Partitioner parts{Graph::zoo(row.net.name), Granularity::paper};
   const Profile p = model(parts, m.dpu, m.gpu, m.link);
   const int last = static_cast<int>(parts.cuts().size()) - 1;
-  const auto period = [&](int k) { return std::max(p.segment_ms("dpu:0", 0, k), p.segment_ms("gpu:0", k, last)); };
+  const auto period = [&](int k) {
+    const auto bytes = static_cast<std::size_t>(row.net.crossing[static_cast<std::size_t>(k)]);
+    return std::max(p.segment_ms("dpu:0", 0, k) + p.transfer_ms("dpu:0", "gpu:0", bytes), p.segment_ms("gpu:0", k, last));
+  };
   int best = 1;
   for (int k = 2; k < last; ++k) {
     if (period(k) < period(best)) best = k;

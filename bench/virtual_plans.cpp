@@ -15,8 +15,8 @@ namespace {
 
 /// ms per result after the pipeline has filled.
 double run(const Plan& plan, const Profile& profile, std::size_t frames) {
-  Pipeline pipe{plan, Devices::simulate(profile), {.depth = 64}};
-  const std::size_t lead = 120;
+  Pipeline pipe{plan, Devices::simulate(profile), {.depth = 120}};
+  const std::size_t lead = 360;
   std::jthread feeder{[&] {
     for (std::size_t f = 0; f < frames + lead; ++f) {
       auto slot = pipe.acquire();

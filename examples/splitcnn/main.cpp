@@ -14,6 +14,7 @@ int main(int argc, char** argv) {
   tool::add_calibrate(app);
   tool::add_profile(app);
   tool::add_plan(app);
+  tool::add_report(app);
   tool::add_run(app);
   tool::add_bench(app);
   tool::add_export(app);

@@ -94,6 +94,7 @@ void add_inspect(CLI::App& app);
 void add_calibrate(CLI::App& app);
 void add_profile(CLI::App& app);
 void add_plan(CLI::App& app);
+void add_report(CLI::App& app);
 void add_run(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_doctor(CLI::App& app);

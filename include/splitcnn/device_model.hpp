@@ -118,9 +118,8 @@ struct Transfer {
 [[nodiscard]] SPLITCNN_API std::vector<double> node_ms(const Graph& graph, const GpuModel& gpu);
 [[nodiscard]] SPLITCNN_API std::vector<double> node_ms(const Graph& graph, const DeviceModel& device);
 
-/// A modelled profile of "dpu:0" and "gpu:0" over the partitioner's cuts, ms per frame (batch time / batch). The DPU's
-/// prefix pays for storing what crosses the cut and for sending it over the link, as in the model the parameters were fitted
-/// with; so the profile has no links of its own.
+/// A modelled profile of "dpu:0" and "gpu:0" over the partitioner's cuts, ms per frame (batch time / batch). The DPU waits while what
+/// crosses is stored and sent over the link, as in the model the parameters were fitted with: Link::blocks_sender.
 [[nodiscard]] SPLITCNN_API Profile model(const Partitioner& parts, const DpuModel& dpu, const GpuModel& gpu, const LinkModel& link);
 /// The same of any devices; links stay links. A device called dpu:N cannot run what a DPU cannot.
 [[nodiscard]] SPLITCNN_API Profile model(const Partitioner& parts, const DeviceModels& models);

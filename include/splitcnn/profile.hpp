@@ -42,6 +42,7 @@ struct Link {
   std::string from, to;
   double fixed_ms = 0;
   double ms_per_byte = 0;
+  bool blocks_sender = false;  ///< the sending device waits for the transfer (then it costs that device's time), else the link is a resource of its own
 };
 
 struct Profile {
@@ -61,6 +62,7 @@ struct Profile {
   /// ms per frame of units [first, last) on the device; NaN where it cannot run them.
   [[nodiscard]] SPLITCNN_API double segment_ms(std::string_view device, int first_unit, int last_unit) const;
   [[nodiscard]] SPLITCNN_API double transfer_ms(std::string_view from, std::string_view to, std::size_t bytes) const noexcept;
+  [[nodiscard]] SPLITCNN_API bool blocks_sender(std::string_view from, std::string_view to) const noexcept;
   /// The factor of `device` beside a busy `beside`; 1 where nothing was measured.
   [[nodiscard]] SPLITCNN_API double contention_of(std::string_view device, std::string_view beside) const noexcept;
 

@@ -69,8 +69,7 @@ Profile model(const Partitioner& parts, const DpuModel& dpu, const GpuModel& gpu
     const double store_ms = dpu.batch * bytes / (dpu.bandwidth_gbs * 1e6);
     const double upload_ms =
         all || gpu.upload_gbs == 0 ? 0 : (none ? 2 : 1) * gpu.batch * bytes / (gpu.upload_gbs * 1e6) + gpu.upload_us / 1e3;
-    const double link_ms = all ? 0 : dpu.batch * bytes / (link.bandwidth_gbs * 1e6) + link.fixed_us / 1e3;
-    d.prefix_ms.push_back(none ? 0 : (dpu.start_us / 1e3 + range_sum(on_dpu, 0, cut.node) + store_ms + link_ms) / dpu.batch);
+    d.prefix_ms.push_back(none ? 0 : (dpu.start_us / 1e3 + range_sum(on_dpu, 0, cut.node) + (all ? store_ms : 0)) / dpu.batch);
     d.suffix_ms.push_back(all ? 0 : (dpu.start_us / 1e3 + range_sum(on_dpu, cut.node, total)) / dpu.batch);
     g.prefix_ms.push_back(none ? 0 : (gpu.start_us / 1e3 + range_sum(on_gpu, 0, cut.node)) / gpu.batch);
     g.suffix_ms.push_back(all ? 0 : (gpu.start_us / 1e3 + range_sum(on_gpu, cut.node, total) + upload_ms) / gpu.batch);
@@ -80,6 +79,9 @@ Profile model(const Partitioner& parts, const DpuModel& dpu, const GpuModel& gpu
   profile.granularity = parts.granularity();
   profile.origin = Origin::modelled;
   profile.devices = {std::move(d), std::move(g)};
+  // Storing (or loading) what crosses, and the way over the link. Both ends of a way back to the DPU are guessed to be alike.
+  const double per_byte = 1 / (link.bandwidth_gbs * 1e6) + 1 / (dpu.bandwidth_gbs * 1e6), fixed = link.fixed_us / 1e3 / dpu.batch;
+  profile.links = {{"dpu:0", "gpu:0", fixed, per_byte, true}, {"gpu:0", "dpu:0", fixed, per_byte, true}};
   profile.machine = dpu.name + " + " + gpu.name;
   return profile;
 }

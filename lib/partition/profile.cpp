@@ -49,6 +49,10 @@ double Profile::transfer_ms(std::string_view from, std::string_view to, std::siz
   return 0;
 }
 
+bool Profile::blocks_sender(std::string_view from, std::string_view to) const noexcept {
+  return std::any_of(links.begin(), links.end(), [&](const Link& l) { return l.from == from && l.to == to && l.blocks_sender; });
+}
+
 double Profile::contention_of(std::string_view name, std::string_view beside) const noexcept {
   for (const Contention& c : contention) {
     if (c.device == name && c.beside == beside) return c.factor;
@@ -200,7 +204,7 @@ void Profile::save(const std::filesystem::path& path) const {
   }
   for (const Link& l : links) {
     file["links"].push_back(
-        {{"from", l.from}, {"to", l.to}, {"fixed_ms", l.fixed_ms}, {"ms_per_byte", l.ms_per_byte}});
+        {{"from", l.from}, {"to", l.to}, {"fixed_ms", l.fixed_ms}, {"ms_per_byte", l.ms_per_byte}, {"blocks_sender", l.blocks_sender}});
   }
   for (const Contention& c : contention) {
     file["contention"].push_back({{"device", c.device}, {"beside", c.beside}, {"factor", c.factor}});
@@ -236,7 +240,8 @@ Profile Profile::load(const std::filesystem::path& path) {
   if (profile.devices.empty()) reader.fail("it has no device");
   for (const nlohmann::json& item : reader.list(file, "links", max_links)) {
     profile.links.push_back({reader.text(item, "from"), reader.text(item, "to"),
-                             reader.time(item, "fixed_ms"), reader.time(item, "ms_per_byte")});
+                             reader.time(item, "fixed_ms"), reader.time(item, "ms_per_byte"),
+                             item.contains("blocks_sender") && require<bool>(item, "blocks_sender", reader.where)});
   }
   reader.read_later_parts(file, profile);
   return profile;

@@ -72,7 +72,7 @@ RouteCost route_cost(const Graph& graph, Route& route, const Profile& profile, c
     const std::string& from = route.segments[pair.first].device;
     const std::string& to = route.segments[pair.second].device;
     const double ms = profile.transfer_ms(from, to, bytes);
-    cost.busy_ms[from + "->" + to] += ms;
+    cost.busy_ms[profile.blocks_sender(from, to) ? from : from + "->" + to] += ms;
     cost.link_ms += ms;
     cost.bytes += bytes;
   }

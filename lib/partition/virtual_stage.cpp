@@ -86,9 +86,25 @@ void add_link(VirtualStage::Times& times, const Plan& plan, const Segment& segme
       }
       times.link_ms = profile.transfer_ms(before.device, here.device, bytes);
       if (times.link_ms > 0) times.link = before.device + "->" + here.device;
+      if (profile.blocks_sender(before.device, here.device)) times.link_ms = 0, times.link.clear();
       return;
     }
   }
+}
+
+/// What the device waits per frame while its results cross a link that blocks it.
+double blocked_ms(const Plan& plan, const Segment& segment, const Profile& profile) {
+  for (const Route& route : plan.routes()) {
+    for (std::size_t i = 0; i + 1 < route.segments.size(); ++i) {
+      const Segment &here = route.segments[i], &next = route.segments[i + 1];
+      if (here.device != segment.device || here.first != segment.first || here.last != segment.last) continue;
+      if (!profile.blocks_sender(here.device, next.device)) continue;
+      std::size_t bytes = 0;
+      for (const EdgeTensor& edge : segment_io(plan, here).outputs) bytes += edge.spec.bytes();
+      return profile.transfer_ms(here.device, next.device, bytes);
+    }
+  }
+  return 0;
 }
 
 }  // namespace
@@ -100,7 +116,7 @@ std::unique_ptr<Stage> virtual_stage(const Plan& plan, const Segment& segment, c
     throw Error{Errc::unsupported, fmt::format("virtual {}: the profile has no time for units {} to {}; choose another plan", segment.device,
                                                segment.first_unit, segment.last_unit)};
   }
-  VirtualStage::Times times{.batch_ms = ms * static_cast<double>(device.batch), .batch = device.batch};
+  VirtualStage::Times times{.batch_ms = (ms + blocked_ms(plan, segment, profile)) * static_cast<double>(device.batch), .batch = device.batch};
   add_link(times, plan, segment, profile);
   return std::make_unique<VirtualStage>(segment, segment_io(plan, segment), std::move(times), std::move(clocks));
 }
