@@ -2,6 +2,7 @@
 option(SPLITCNN_BUILD_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
 option(SPLITCNN_BUILD_EXAMPLES "Build the examples and the command-line tool" ${PROJECT_IS_TOP_LEVEL})
 option(SPLITCNN_BUILD_BENCH "Build the benchmarks" ${PROJECT_IS_TOP_LEVEL})
+option(SPLITCNN_BUILD_FUZZ "Build the libFuzzer programs of test/fuzz (clang; see the preset fuzz)" OFF)
 option(SPLITCNN_BUILD_DOCS "Build the API reference with Doxygen (target docs)" OFF)
 option(SPLITCNN_INSTALL "Generate the install rules" ${PROJECT_IS_TOP_LEVEL})
 option(BUILD_SHARED_LIBS "Build shared libraries" ON)

@@ -13,7 +13,7 @@ namespace tool {
 namespace {
 
 struct Options {
-  std::string model, input, devices = "dpu,gpu", output_dir, plan;
+  std::string model, input, devices = "dpu,gpu", output_dir, plan, trace;
   std::optional<int> cut;
   bool json = false;
   sc::Granularity granularity = sc::Granularity::block;
@@ -129,13 +129,16 @@ void run(const Options& options) {
   RawFrames frames{options.input, model.graph};
   const std::vector<std::string> specs = device_specs(options.devices);
   const sc::Plan plan = plan_of(options, model, specs);
-  sc::Pipeline pipe{plan, open_devices(specs)};
+  std::optional<sc::Trace> trace;
+  if (!options.trace.empty()) trace.emplace();
+  sc::Pipeline pipe{plan, open_devices(specs), {.trace = trace}};
   OutputFiles outputs{options.output_dir, model.graph, pipe};
   pipe.warm_up();
 
   const auto start = sc::Clock::now();
   stream(pipe, frames, outputs);
   const double ms = sc::Millis{sc::Clock::now() - start}.count();
+  if (trace) trace->save(options.trace);
 
   if (options.json) {
     nlohmann::json segments = nlohmann::json::array(), files = nlohmann::json::array();
@@ -178,6 +181,7 @@ void add_run(CLI::App& app) {
   command->add_option("--output-dir", options->output_dir, "output number i goes to <i>.f32 there")
       ->required()
       ->type_name("D");
+  command->add_option("--trace", options->trace, "what ran when, for ui.perfetto.dev or chrome://tracing")->type_name("T.json");
   command->add_flag("--json", options->json, "one JSON object instead of text");
   command->footer(
       "Examples:\n  splitcnn run mnist.onnx --input digits.f32 --devices cpu --output-dir out\n"

@@ -112,7 +112,8 @@ struct LoadOptions {
   std::int64_t batch = 1;                        ///< value for a dynamic batch dimension
   std::size_t max_file_bytes = 1ull << 31;       ///< model file plus external data
   std::size_t max_nodes = 100'000;
-  std::int64_t max_tensor_elements = 1ll << 28;  ///< per tensor; also bounds what constant folding may create in all
+  std::int64_t max_tensor_elements = 1ll << 28;  ///< per tensor
+  std::int64_t max_folded_elements = 1ll << 28;  ///< made by constant folding and index lists in all; 8 more per element in the file
 };
 
 struct ZooOptions {

@@ -20,13 +20,28 @@
 /// everything: no queue between stages can fill up, and none can dead-lock. Every pushed frame comes out exactly once:
 /// delivered, failed (both as a Result, in order per source) or dropped (counted).
 ///
-/// A batch that misses its deadline fails at once, but its stage may still write to its buffers: those tokens stay out of use
-/// until the stage reports the batch complete, or the pipeline is gone. A stage that hangs can so take up every token; push
-/// then follows its overflow policy, and frames that already wait for that stage fail after a deadline of their own.
-/// A stage that reports device_failed is lost: every later frame through it fails at once, and a plan with several routes sends
-/// new frames along those that still work.
+/// A watchdog thread sees to deadlines, also while a stage hangs inside submit() or wait(). A batch that misses its deadline
+/// fails at once, but its stage may still write to its buffers: those tokens stay out of use until the stage reports the batch
+/// complete, or the pipeline is gone. A stage that hangs can so take up every token; push then follows its overflow policy,
+/// and frames that already wait for that stage fail after a deadline of their own. What no watchdog can do is end a call: the
+/// destructor waits until a stage's submit() or wait() returns. A device whose driver hangs for ever wants a process of its own.
+///
+/// Switching between routes. Every route of the plan is loaded when the pipeline is built: those with a weight share the frames,
+/// those with weight 0 stand by. set_shares() changes the weights while frames flow, from any thread. Besides,
+/// the pipeline itself leaves a route when one of its stages
+///   - failed `failures_to_leave` batches in a row, or missed a deadline: the stage rests. While it does, its own worker runs a
+///     check through it every `check_interval` (one frame of zeros, in buffers of its own); after `checks_to_return` that
+///     passed in a row it is back in service, and so are its routes;
+///   - reported device_failed: it is lost for good.
+/// New frames then go along a route that works, by weight first, standby routes in their order next. Frames that a
+/// stage failed, was too late for, or has in its queue when it is left, start again on such a route with the inputs they came
+/// with, or go on from where the routes part; each goes along a route at most once. A frame fails only when no route is
+/// left for it. Order per source is kept throughout. Every switch is a warning to the log handler and is counted in stats().
+///
+/// After fork() only the parent's pipeline works; the child must not touch it, nor destroy it (no worker threads are there).
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -37,6 +52,7 @@
 #include "splitcnn/input_transform.hpp"
 #include "splitcnn/plan.hpp"
 #include "splitcnn/stage.hpp"
+#include "splitcnn/trace.hpp"
 
 namespace splitcnn::inline v0 {
 
@@ -53,11 +69,24 @@ enum class Push : std::uint8_t {
   closed,   ///< the pipeline or source is closed; nothing was taken
 };
 
+/// Deadline of the stages of one device or of one stage.
+struct StageDeadline {
+  std::string stage_or_device{};  ///< Stage::name() or Stage::device(); the name wins
+  Millis deadline{};
+};
+
 struct PipelineOptions {
   Overflow overflow = Overflow::block;                  ///< of the default source
   std::size_t depth = 0;                                ///< tokens; 0 = 2 x largest preferred batch + number of stages
   Millis batch_timeout{20};                             ///< a started batch waits this long for more frames
   Millis stage_deadline{std::chrono::seconds{30}};      ///< per batch; over it the frames fail with Errc::timeout
+  std::vector<StageDeadline> deadlines{};               ///< where it is not stage_deadline
+  std::size_t failures_to_leave = 3;                    ///< batches in a row after which a stage that can be avoided rests
+  std::size_t checks_to_return = 3;                     ///< checks in a row that bring it back
+  Millis check_interval{200};
+  /// Each stage, once loaded, is replaced by what this makes of it: to measure, to record, to inject faults.
+  std::function<std::unique_ptr<Stage>(std::unique_ptr<Stage>)> wrap{};
+  std::optional<Trace> trace{};                         ///< where to write what happens
 };
 
 struct SourceOptions {
@@ -151,12 +180,31 @@ class SPLITCNN_API Source {
   std::shared_ptr<struct PipelineSource> state_;
 };
 
+enum class Health : std::uint8_t {
+  good,
+  resting,  ///< failed or was late; frames avoid it until its checks pass
+  hung,     ///< a batch of it is overdue
+  lost,     ///< reported device_failed
+};
+[[nodiscard]] SPLITCNN_API const char* to_string(Health health) noexcept;
+
 struct StageStats {
   std::string name, device;
   std::uint64_t frames = 0, batches = 0, failed = 0;
   double busy_ms = 0;                  ///< time inside submit and wait, in all
   double wait_ms = 0;                  ///< time the stage's worker had nothing to do, in all
   double run_ms_p50 = 0, run_ms_p99 = 0;  ///< per batch, over the last 1024
+  Health health = Health::good;
+  std::uint64_t timeouts = 0;          ///< batches over their deadline
+  std::uint64_t rerouted = 0;          ///< frames that went on along another route instead of failing here
+  std::uint64_t left = 0, checks = 0;  ///< times it was taken out of service; checks run since
+};
+
+struct RouteStats {
+  std::string devices;       ///< "dpu:0,gpu:0"
+  double share = 0;          ///< of new frames while all routes work; 0 stands by
+  bool works = true;         ///< every stage in good health
+  std::uint64_t frames = 0;  ///< that came to their end along it, failed ones included
 };
 
 struct SourceStats {
@@ -168,6 +216,9 @@ struct SourceStats {
 struct PipelineStats {
   std::vector<StageStats> stages;
   std::vector<SourceStats> sources;
+  std::vector<RouteStats> routes;
+  std::uint64_t rerouted = 0;                     ///< times a frame changed its route
+  std::uint64_t switches = 0;                     ///< times a route was left or came back
   std::size_t depth = 0, in_flight = 0;
   double interval_ms = 0;                         ///< between results, mean over the last 1024
   double latency_ms_p50 = 0, latency_ms_p99 = 0;  ///< over the last 1024
@@ -218,6 +269,10 @@ class SPLITCNN_API Pipeline {
   /// Runs `frames` frames of zeros through every stage of every route, so that the first real frame is as fast as the rest. Not
   /// counted. Waits for tokens like a blocking push. Throws closed, or the first failure that a stage reported.
   void warm_up(std::size_t frames = 0);  ///< 0 = depth
+
+  /// New shares of the routes (of the plan, in its order): at least one above 0, any scale; 0 puts a route on standby. Frames
+  /// already accepted go on where they are; nothing is lost or reordered. Throws bad_argument.
+  void set_shares(std::span<const double> shares);
 
   /// No more frames. What is in flight is finished and can be popped.
   void close() noexcept;

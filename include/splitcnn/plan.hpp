@@ -4,6 +4,7 @@
 ///     Plan plan = Partitioner{quant}.split_at(7, "dpu:0", "gpu:0");
 ///     plan.save("plan.json");
 ///     Pipeline pipe{Plan::load("plan.json", quant), Devices::open("dpu:0,gpu:0")};
+///     Pipeline safe{plan.with_fallback(), Devices::open("dpu:0,gpu:0,cpu")};   // goes on without the DPU, or the GPU
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -31,7 +32,8 @@ struct Segment {
 /// The ordered segments that carry a frame from input to result. They cover every node exactly once, in order.
 struct Route {
   std::vector<Segment> segments{};
-  double weight = 1;              ///< share of the frames (hybrid plans); the weights of a plan sum to 1
+  double weight = 1;              ///< share of the frames (hybrid plans); the weights of a plan sum to 1. 0: a standby route,
+                                  ///< loaded like the others and taken when none of those works; behind them in the list
 };
 
 /// Time per frame. Both, always: interval is between results in steady state, latency from push to result.
@@ -44,7 +46,8 @@ struct Cost {
 /// A value. Holds the graph it is for (shared, cheap) and its calibration where there is one.
 class SPLITCNN_API Plan {
  public:
-  /// Checks that every route covers the graph and that weights sum to 1; throws bad_argument. DPU segments need
+  /// Checks that every route covers the graph, that weights sum to 1 and that standby routes come last, 64 routes at most;
+  /// throws bad_argument. DPU segments need
   /// calibration: not_calibrated, naming the command.
   Plan(Graph graph, std::optional<QuantizedGraph> quant, std::vector<Route> routes, Cost expected = {}, std::string why = {});
 
@@ -57,7 +60,12 @@ class SPLITCNN_API Plan {
   /// Why this plan: one paragraph with the numbers it was chosen by.
   [[nodiscard]] const std::string& why() const noexcept { return why_; }
 
-  /// The two segments of a plain split (one route, two segments). Throw not_a_split otherwise.
+  /// The same plan with a standby route for each device of its routes: without that DPU its segments run on the neighbouring
+  /// GPU segment's device, else on "cpu"; without that GPU (or other device) on "cpu". A device that cannot be missed ("cpu")
+  /// gets none. Standby routes it already has stay. "cpu" must then be among the Devices.
+  [[nodiscard]] Plan with_fallback() const;
+
+  /// The two segments of a plain split (one route besides standby ones, two segments). Throw not_a_split otherwise.
   [[nodiscard]] const Segment& head() const;
   [[nodiscard]] const Segment& tail() const;
 

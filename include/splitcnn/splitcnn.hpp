@@ -16,4 +16,5 @@
 #include "splitcnn/quantizer.hpp"
 #include "splitcnn/stage.hpp"
 #include "splitcnn/tensor.hpp"
+#include "splitcnn/trace.hpp"
 #include "splitcnn/version.hpp"

@@ -106,12 +106,15 @@ nlohmann::json read_json(const std::filesystem::path& path) {
   }
 }
 
+void write_text(const std::filesystem::path& path, std::string_view text) {
+  Temporary temporary{path};
+  temporary.write_and_rename(text, path);
+}
+
 void write_json(const std::filesystem::path& path, const nlohmann::json& value) {
   // Names come from model files and need not be UTF-8; a replacement character beats a file that cannot be
   // written.
-  const std::string text = value.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
-  Temporary temporary{path};
-  temporary.write_and_rename(text, path);
+  write_text(path, value.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + '\n');
 }
 
 std::int64_t require_integer(const nlohmann::json& value, const char* key, const std::string& where,

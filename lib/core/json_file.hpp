@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 
 #include "splitcnn/error.hpp"
 
@@ -12,6 +13,7 @@ namespace splitcnn::inline v0 {
 /// Reads at most 64 MiB, nesting at most 64 deep. Throws io or bad_file naming the file.
 nlohmann::json read_json(const std::filesystem::path& path);
 /// Writes to a temporary beside the file and renames it. Throws io.
+void write_text(const std::filesystem::path& path, std::string_view text);
 void write_json(const std::filesystem::path& path, const nlohmann::json& value);
 
 /// value.at(key) as T; throws bad_file naming `where` (the file) and the key when it is missing or of another type.

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "cpu/executor.hpp"
 #include "plan/segment_io.hpp"
+#include "splitcnn/trace.hpp"
 
 namespace splitcnn::inline v0 {
 
@@ -68,11 +70,14 @@ struct CpuStage::Impl {
 
   void run_frame(std::span<const TensorView> in, std::span<const TensorView> out) {
     constexpr Representation own{};
+    std::optional<TraceSpan> span{"convert in"};
     for (std::size_t i = 0; i < entry.size(); ++i) {
       convert(entry[i].logical, entry[i].edge, in[i].data, own,
               reinterpret_cast<std::byte*>(executor.input(entry[i].index).data()));
     }
+    span.emplace("compute");
     executor.run();
+    span.emplace("convert out");
     for (std::size_t i = 0; i < exit.size(); ++i) {
       const auto values = executor.output(exit[i].index);
       convert(exit[i].logical, own, reinterpret_cast<const std::byte*>(values.data()), exit[i].edge,

@@ -8,6 +8,7 @@
 
 #include "dpu/soft/executor.hpp"
 #include "plan/segment_io.hpp"
+#include "splitcnn/trace.hpp"
 
 namespace splitcnn::inline v0 {
 
@@ -63,11 +64,14 @@ struct DpuStage::Impl {
   }
 
   void run_frame(std::span<const TensorView> in, std::span<const TensorView> out) {
+    std::optional<TraceSpan> span{"to the DPU"};
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       const Port& p = inputs[i];
       convert(p.logical, p.outside, in[i].data, p.inside, reinterpret_cast<std::byte*>(executor.input(p.buffer).data()));
     }
+    span.emplace("compute");
     executor.run();
+    span.emplace("from the DPU");
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       const Port& p = outputs[i];
       convert(p.logical, p.inside, reinterpret_cast<const std::byte*>(executor.output(p.buffer).data()), p.outside, out[i].data);

@@ -124,6 +124,7 @@ Plan Partitioner::search(const Profile& profile, const SearchOptions& options) c
 Cost Partitioner::cost(const Plan& plan, const Profile& profile) const {
   check_profile(*this, profile);
   std::vector<Route> routes{plan.routes().begin(), plan.routes().end()};
+  std::erase_if(routes, [](const Route& route) { return route.weight == 0; });  // standby
   std::vector<RouteCost> costs;
   double latency = 0;
   for (Route& route : routes) {

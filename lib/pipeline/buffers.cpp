@@ -43,6 +43,19 @@ void PipelineCore::make_frames() {
   }
 }
 
+/// Zeros for the checks of stages that frames can avoid; nobody reads what comes out.
+void PipelineCore::make_check_buffers() {
+  for (StageNode& node : nodes_) {
+    if (!node.avoidable) continue;
+    for (const std::span<const TensorSpec> specs : {node.stage->inputs(), node.stage->outputs()}) {
+      for (const TensorSpec& spec : specs) {
+        buffers_.push_back(allocate(spec.bytes()));
+        node.check_views.push_back({buffers_.back().get(), &spec, 1, Memory::host});
+      }
+    }
+  }
+}
+
 void PipelineCore::take_offers() {
   for (std::size_t s = 0; s < nodes_.size(); ++s) {
     for (std::size_t slot = 0; slot < depth; ++slot) {

@@ -9,9 +9,10 @@ void PipelineCore::enqueue(PipelineFrame& frame, Clock::time_point now) {
   const std::size_t stage = wiring.routes[frame.route].steps[frame.position].stage;
   StageNode& node = nodes_[stage];
   if (node.lost) {
-    fail(frame, node, node.lost_status, now);
+    reroute_or_fail(frame, node, node.lost_status, now);
     return;
   }
+  if (node.avoidable && !in_service(node) && reroute(frame, node, now)) return;
   frame.state = FrameState::queued;
   frame.queued_at = now;
   node.queue.push_back(&frame);
@@ -33,6 +34,11 @@ void PipelineCore::advance(PipelineFrame& frame, Clock::time_point now) {
   }
 }
 
+void PipelineCore::reroute_or_fail(PipelineFrame& frame, StageNode& node, const Status& status,
+                                   Clock::time_point now) {
+  if (!reroute(frame, node, now)) fail(frame, node, status, now);
+}
+
 void PipelineCore::fail(PipelineFrame& frame, StageNode& node, const Status& status, Clock::time_point now) {
   if (frame.delivery != Delivery::warm_up) ++node.failed;
   frame.status.code = status.code;
@@ -49,6 +55,7 @@ void PipelineCore::fail(PipelineFrame& frame, StageNode& node, const Status& sta
 
 void PipelineCore::complete(PipelineFrame& frame, Clock::time_point now) {
   frame.state = FrameState::done;
+  if (frame.delivery != Delivery::warm_up) ++route_frames_[frame.route];
   if (closed_) wake_all();
   if (frame.delivery == Delivery::pop) {
     release_in_order(*frame.source, now);
@@ -101,6 +108,7 @@ PipelineFrame* PipelineCore::pop(std::optional<Clock::duration> timeout) {
     --frame->source->undelivered;
     --undelivered_;
     check_drained();
+    if (trace_) trace_result(*frame);
     lease(*frame);
     return frame;
   }
@@ -135,9 +143,14 @@ void PipelineCore::run_private(PipelineFrame& frame) {
   frame.info = {};
   frame.accepted_at = now;
   waiter.outstanding = 1;
+  if (trace_) {
+    frame.flow = trace_->new_flow();
+    trace_fill(frame);
+  }
   enqueue(frame, now);
   waiter.changed.wait(lock, [&] { return waiter.outstanding == 0; });
   ++(frame.status.ok() ? infer_source->delivered : infer_source->failed);
+  if (trace_) trace_result(frame);
   lease(frame);
 }
 

@@ -45,8 +45,10 @@ struct PipelineFrame {
   FrameState state = FrameState::idle;
   Delivery delivery = Delivery::pop;
   bool in_order = false;     ///< done, and nothing older of its source is unfinished
-  bool quarantined = false;  ///< a stage may still write to the buffers
+  unsigned quarantined = 0;  ///< overdue batches it is part of: their stages may still write to the buffers
   std::size_t route = 0;
+  std::uint64_t filled = 0;  ///< routes (bits) whose inputs hold the frame
+  std::uint64_t tried = 0;   ///< routes it has gone along and left again
   std::size_t position = 0;  ///< step of the route it is at
   FrameHook queue, order;    ///< links of the list it waits in; links of its source's unfinished frames
 
@@ -55,6 +57,8 @@ struct PipelineFrame {
   std::uint64_t id = 0;
   FrameInfo info;
   Clock::time_point accepted_at, queued_at, ready_at;
+  Clock::time_point asked_at, granted_at;  ///< for the token; with a trace only
+  std::uint64_t flow = 0;                  ///< the frame in the trace
   Status status;
   const std::string* failed_stage = nullptr;
 

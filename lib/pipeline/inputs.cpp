@@ -56,15 +56,30 @@ void check_camera(const PipelineCore& core) {
   }
 }
 
+namespace {
+
+Status convert_for(PipelineCore& core, PipelineSource& source, PipelineFrame& frame, std::size_t route,
+                   const CameraFrame& camera) {
+  std::optional<FrameConverter>& converter = source.converters[route];
+  const TensorView& view = frame.tensors[core.wiring.routes[route].inputs[0]];
+  if (!converter) converter.emplace(*core.plan->input_transform, *view.spec);
+  return (*converter)(camera, view.data);
+}
+
+}  // namespace
+
 void convert_input(PipelineCore& core, PipelineSource& source, PipelineFrame& frame,
                    const CameraFrame& camera) {
   Status status;
   try {
     const std::lock_guard lock{source.converting};
-    std::optional<FrameConverter>& converter = source.converters[frame.route];
-    const TensorView& view = core.input(frame, 0);
-    if (!converter) converter.emplace(*core.plan->input_transform, *view.spec);
-    status = (*converter)(camera, view.data);
+    status = convert_for(core, source, frame, frame.route, camera);
+    // Standby routes get it in their own type, so that the frame can change over at any time.
+    for (std::size_t r = 0; core.has_standby() && r < core.wiring.routes.size() && status.ok(); ++r) {
+      if (frame.filled >> r & 1) continue;
+      status = convert_for(core, source, frame, r, camera);
+      frame.filled |= core.fed_alike(r);
+    }
   } catch (...) {
     core.give_back(frame);
     throw;

@@ -26,6 +26,12 @@ std::shared_ptr<PipelineCore> run(Stages stages, Wiring wiring, const PipelineOp
   return core;
 }
 
+void wrap(Stages& stages, const PipelineOptions& options) {
+  if (!options.wrap) return;
+  for (auto& stage : stages) stage = options.wrap(std::move(stage));
+  check_stages(stages, "PipelineOptions::wrap");
+}
+
 }  // namespace
 
 Pipeline::Pipeline(const Plan& plan, Devices devices, const PipelineOptions& options, Stages after) {
@@ -33,6 +39,7 @@ Pipeline::Pipeline(const Plan& plan, Devices devices, const PipelineOptions& opt
   PlanStages loaded = load_stages(plan, devices);
   const std::size_t first_after = loaded.stages.size();
   for (auto& stage : after) loaded.stages.push_back(std::move(stage));
+  wrap(loaded.stages, options);
   Wiring wiring = wire_plan(plan, loaded.stages, loaded.segments, first_after);
   core_ = run(std::move(loaded.stages), std::move(wiring), options, plan);
 }
@@ -40,6 +47,7 @@ Pipeline::Pipeline(const Plan& plan, Devices devices, const PipelineOptions& opt
 Pipeline::Pipeline(Stages stages, const PipelineOptions& options) {
   if (stages.empty()) throw Error{Errc::bad_argument, "Pipeline: no stages; give at least one"};
   check_stages(stages, "Pipeline");
+  wrap(stages, options);
   Wiring wiring = wire_chain(stages);
   core_ = run(std::move(stages), std::move(wiring), options, std::nullopt);
 }
@@ -135,6 +143,7 @@ void Pipeline::warm_up(std::size_t frames) {
   core->warm_up(frames);
 }
 
+void Pipeline::set_shares(std::span<const double> shares) { core_->set_shares(shares); }
 void Pipeline::close() noexcept { core_->close(); }
 PipelineStats Pipeline::stats() const { return core_->stats(); }
 

@@ -1,6 +1,7 @@
 #include "pipeline/pipeline_core.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <utility>
 
@@ -29,6 +30,32 @@ void check_options(const PipelineOptions& options) {
     throw Error{Errc::bad_argument,
                 "PipelineOptions::stage_deadline: not positive; give the time a batch may take"};
   }
+  if (options.failures_to_leave == 0 || options.checks_to_return == 0 || !(options.check_interval.count() > 0)) {
+    throw Error{Errc::bad_argument,
+                "PipelineOptions: failures_to_leave, checks_to_return and check_interval must be above 0"};
+  }
+}
+
+/// The deadline of a stage: its own, else its device's, else that of all.
+Millis deadline_of(const StageNode& node, const PipelineOptions& options) {
+  for (const std::string* name : {&node.name, &node.device}) {
+    for (const StageDeadline& d : options.deadlines) {
+      if (d.stage_or_device == *name) return d.deadline;
+    }
+  }
+  return options.stage_deadline;
+}
+
+void check_deadlines(const std::vector<StageNode>& nodes, const PipelineOptions& options) {
+  for (const StageDeadline& d : options.deadlines) {
+    const bool known = std::any_of(nodes.begin(), nodes.end(), [&](const StageNode& n) {
+      return n.name == d.stage_or_device || n.device == d.stage_or_device;
+    });
+    if (known && d.deadline.count() > 0) continue;
+    throw Error{Errc::bad_argument, "PipelineOptions::deadlines: '" + d.stage_or_device +
+                                        (known ? "': not positive; give the time a batch may take"
+                                               : "' is no stage and no device of this pipeline")};
+  }
 }
 
 }  // namespace
@@ -44,10 +71,13 @@ PipelineCore::PipelineCore(Stages stages, Wiring wired, const PipelineOptions& o
       wiring{std::move(wired)},
       depth{choose_depth(stages, options.depth)},
       batch_timeout_{to_clock(options.batch_timeout)},
-      stage_deadline_{to_clock(options.stage_deadline)},
+      check_interval_{to_clock(options.check_interval)},
+      failures_to_leave_{options.failures_to_leave},
+      checks_to_return_{options.checks_to_return},
       nodes_(stages.size()),
       worker_of_(stages.size()),
-      route_credit_(wiring.routes.size()) {
+      served_(wiring.routes.size()),
+      route_frames_(wiring.routes.size()) {
   check_options(options);
   for (std::size_t s = 0; s < stages.size(); ++s) {
     StageNode& node = nodes_[s];
@@ -67,13 +97,33 @@ PipelineCore::PipelineCore(Stages stages, Wiring wired, const PipelineOptions& o
     node.inputs.resize(node.batch * node.n_inputs);
     node.outputs.resize(node.batch * node.n_outputs);
   }
-  for (const WiredRoute& route : wiring.routes) {
+  check_deadlines(nodes_, options);
+  shortest_deadline_ = to_clock(options.stage_deadline);
+  for (StageNode& node : nodes_) {
+    node.deadline = to_clock(deadline_of(node, options));
+    shortest_deadline_ = std::min(shortest_deadline_, node.deadline);
+  }
+  for (std::size_t r = 0; r < wiring.routes.size(); ++r) {
+    const WiredRoute& route = wiring.routes[r];
+    shares_.push_back(route.weight);
+    fed_alike_.push_back(0);
+    for (std::size_t other = 0; other < wiring.routes.size(); ++other) {
+      if (wiring.routes[other].inputs == route.inputs) fed_alike_[r] |= std::uint64_t{1} << other;
+    }
+    has_standby_ = has_standby_ || route.weight == 0;
     for (std::size_t k = 0; k < route.steps.size(); ++k) {
       StageNode& node = nodes_[route.steps[k].stage];
       node.position = std::max(node.position, k);
+      node.routes |= std::uint64_t{1} << r;
     }
   }
+  for (StageNode& node : nodes_) {
+    node.avoidable = static_cast<std::size_t>(std::popcount(node.routes)) < wiring.routes.size();
+  }
   make_frames();
+  make_check_buffers();
+  if (options.trace) trace_ = TraceAccess::buffer(*options.trace);
+  if (trace_) open_trace();
 }
 
 PipelineCore::~PipelineCore() = default;
@@ -101,7 +151,9 @@ void PipelineCore::start() {
     for (const std::size_t s : groups[w]) {
       worker.stages.push_back(&nodes_[s]);
       worker_of_[s] = &worker;
+      nodes_[s].worker = &worker;
     }
+    if (trace_) worker.track = trace_->add_track(trace_pipeline_, TraceBuffer::TrackKind::device, worker.device);
     // Downstream first: what is nearly done frees its token soonest.
     std::stable_sort(worker.stages.begin(), worker.stages.end(),
                      [](const StageNode* a, const StageNode* b) { return a->position > b->position; });
@@ -113,6 +165,7 @@ void PipelineCore::start() {
     prepared_.wait(lock, [&] { return worker.prepared; });
     if (worker.prepare_error) throw Error{*worker.prepare_error};
   }
+  watchdog_ = std::thread{[this] { watch(); }};
 }
 
 void PipelineCore::shutdown() noexcept {
@@ -121,11 +174,13 @@ void PipelineCore::shutdown() noexcept {
     closed_ = stopping_ = true;
     cancel_waiters(nullptr);
     popped_.notify_all();
+    watch_.notify_all();
     wake_all();
   }
   for (Worker& worker : workers_) {
     if (worker.thread.joinable()) worker.thread.join();
   }
+  if (watchdog_.joinable()) watchdog_.join();
   bool filling = false;
   {
     const std::lock_guard lock{mutex_};
@@ -150,6 +205,7 @@ std::shared_ptr<PipelineSource> PipelineCore::add_source(const SourceOptions& op
     throw Error{Errc::closed,
                 "source '" + options.name + "': the pipeline is closed; add sources before close()"};
   source->name = options.name.empty() ? "source " + std::to_string(sources_.size()) : options.name;
+  if (trace_) source->track = trace_->add_track(trace_pipeline_, TraceBuffer::TrackKind::source, source->name);
   sources_.push_back(source);
   return source;
 }
@@ -169,6 +225,7 @@ void PipelineCore::warm_up(std::size_t frames) {
       const std::lock_guard lock{mutex_};
       unchoose_route(frame);  // warm-up goes along every route and leaves the turns of the real frames alone
       frame.route = n / each;
+      frame.filled = fed_alike(frame.route);
     }
     for (std::size_t i = 0; i < wiring.routes[frame.route].inputs.size(); ++i) {
       const TensorView& view = input(frame, i);
@@ -209,7 +266,12 @@ PipelineStats PipelineCore::stats() const {
                               .batches = node.batches,
                               .failed = node.failed,
                               .busy_ms = to_ms(node.busy),
-                              .wait_ms = to_ms(idle)});
+                              .wait_ms = to_ms(idle),
+                              .health = health(node),
+                              .timeouts = node.timeouts,
+                              .rerouted = node.rerouted,
+                              .left = node.left,
+                              .checks = node.checks});
       runs.push_back(node.run_ms.values());
     }
     for (const auto& source : sources_) {
@@ -220,6 +282,15 @@ PipelineStats PipelineCore::stats() const {
                                .failed = source->failed,
                                .dropped = source->dropped});
     }
+    for (std::size_t r = 0; r < wiring.routes.size(); ++r) {
+      RouteStats& route = stats.routes.emplace_back();
+      for (const Step& step : wiring.routes[r].steps) route.devices += (route.devices.empty() ? "" : ",") + nodes_[step.stage].device;
+      route.share = shares_[r];
+      route.works = fitness(r) == 2;
+      route.frames = route_frames_[r];
+    }
+    stats.rerouted = rerouted_;
+    stats.switches = switches_;
     stats.depth = depth;
     stats.in_flight = taken_ - reserved_;
     if (results_.size() > 1) {

@@ -14,24 +14,26 @@ constexpr auto reserve_life = std::chrono::milliseconds{250};
 }  // namespace
 
 PipelineCore::Granted PipelineCore::acquire(PipelineSource& source, Overflow overflow) {
+  const Clock::time_point asked = trace_ ? Clock::now() : Clock::time_point{};
   std::unique_lock lock{mutex_};
   if (closed_ || source.closed) return {nullptr, Push::closed};
   if (source.reserved) {
     --reserved_;
-    return {start_filling(std::exchange(source.reserved, nullptr)), Push::queued};
+    return {start_filling(std::exchange(source.reserved, nullptr), asked), Push::queued};
   }
-  if (!free_.empty()) return {start_filling(take_free()), Push::queued};
+  if (!free_.empty()) return {start_filling(take_free(), asked), Push::queued};
   if (overflow == Overflow::block) {
     PipelineFrame* frame = wait_for_token(lock, source);
     if (!frame) return {nullptr, Push::closed};
-    return {start_filling(frame), Push::queued};
+    return {start_filling(frame, asked), Push::queued};
   }
   if (overflow == Overflow::drop_oldest) {
     if (PipelineFrame* victim = oldest_to_drop(source)) {
       drop(*victim);
-      return {start_filling(victim), Push::queued};
+      return {start_filling(victim, asked), Push::queued};
     }
   }
+  if (trace_) trace_drop(source, source.next_id);
   ++source.next_id;  // the gap by which the user sees the drop
   ++source.dropped;
   claim(source);
@@ -43,7 +45,11 @@ PipelineFrame* PipelineCore::take_free() noexcept {
   return free_.pop_front();
 }
 
-PipelineFrame* PipelineCore::start_filling(PipelineFrame* frame) {
+PipelineFrame* PipelineCore::start_filling(PipelineFrame* frame, Clock::time_point asked) {
+  if (trace_) {
+    frame->asked_at = asked;
+    frame->granted_at = Clock::now();
+  }
   frame->state = FrameState::filling;
   frame->in_order = false;
   frame->delivery = Delivery::pop;
@@ -126,7 +132,7 @@ void PipelineCore::cancel_waiters(const PipelineSource* source) noexcept {
 
 void PipelineCore::recycle(PipelineFrame& frame) {
   frame.state = FrameState::idle;
-  if (frame.quarantined) return;  // settle() recycles it when the stage has let go
+  if (frame.quarantined > 0) return;  // settle() recycles it when the stage has let go
   while (TokenWaiter* waiter = first_waiter_) {
     first_waiter_ = waiter->next;
     if (!first_waiter_) last_waiter_ = nullptr;
@@ -149,13 +155,13 @@ void PipelineCore::recycle(PipelineFrame& frame) {
 /// gain.
 PipelineFrame* PipelineCore::oldest_to_drop(PipelineSource& source) noexcept {
   for (PipelineFrame* f = source.unfinished.front(); f; f = OrderList::next(f)) {
-    if (f->state == FrameState::queued && f->position == 0) return f;
+    if (f->state == FrameState::queued && f->position == 0 && f->tried == 0) return f;
   }
   for (PipelineFrame* f = ready_.front(); f; f = QueueList::next(f)) {
-    if (f->source == &source && !f->quarantined) return f;
+    if (f->source == &source && f->quarantined == 0) return f;
   }
   for (PipelineFrame* f = source.unfinished.front(); f; f = OrderList::next(f)) {
-    if (f->state == FrameState::done && !f->quarantined) return f;
+    if (f->state == FrameState::done && f->quarantined == 0) return f;
   }
   return nullptr;
 }
@@ -172,39 +178,22 @@ void PipelineCore::drop(PipelineFrame& frame) {
     source.unfinished.remove(&frame);
     release_in_order(source, Clock::now());  // it may have held back younger results
   }
+  if (trace_) trace_drop(source, frame.id);
   ++source.dropped;
   --source.undelivered;
   --undelivered_;
   check_drained();
 }
 
-/// Smooth weighted round robin: deterministic, and no route waits longer than its share. Routes with a lost
-/// stage are passed over while another one works.
 void PipelineCore::choose_route(PipelineFrame& frame) {
-  frame.route = 0;
-  if (wiring.routes.size() == 1) return;
-  const auto works = [this](const WiredRoute& route) {
-    return std::none_of(route.steps.begin(), route.steps.end(),
-                        [this](const Step& s) { return nodes_[s.stage].lost; });
-  };
-  const bool any = std::any_of(wiring.routes.begin(), wiring.routes.end(), works);
-  std::optional<std::size_t> best;
-  for (std::size_t r = 0; r < wiring.routes.size(); ++r) {
-    route_credit_[r] += wiring.routes[r].weight;
-    if (any && !works(wiring.routes[r])) continue;
-    if (!best || route_credit_[r] > route_credit_[*best] + 1e-9) best = r;
-  }
-  for (const WiredRoute& route : wiring.routes) route_credit_[*best] -= route.weight;
-  frame.route = *best;
+  frame.route = wiring.routes.size() == 1 ? 0 : pick_route();
+  frame.filled = fed_alike(frame.route);
+  frame.tried = 0;
 }
 
 /// The frame was not pushed after all; the next one takes its place.
 void PipelineCore::unchoose_route(const PipelineFrame& frame) {
-  if (wiring.routes.size() == 1) return;
-  for (std::size_t r = 0; r < wiring.routes.size(); ++r) {
-    route_credit_[r] -= wiring.routes[r].weight;
-    route_credit_[frame.route] += wiring.routes[r].weight;
-  }
+  if (wiring.routes.size() > 1 && shares_[frame.route] > 0) served_[frame.route] -= 1 / shares_[frame.route];
 }
 
 Push PipelineCore::accept(PipelineFrame& frame, PipelineSource& source, const FrameInfo& info) {
@@ -222,6 +211,10 @@ Push PipelineCore::accept(PipelineFrame& frame, PipelineSource& source, const Fr
   source.unfinished.push_back(&frame);
   ++source.undelivered;
   ++undelivered_;
+  if (trace_) {
+    frame.flow = trace_->new_flow();
+    trace_fill(frame);
+  }
   enqueue(frame, now);
   return Push::queued;
 }

@@ -49,12 +49,18 @@ void check_cover(const Graph& graph, const Route& route, std::size_t r) {
 
 void check_weights(const std::vector<Route>& routes) {
   double sum = 0;
+  bool standby = false;
   for (std::size_t r = 0; r < routes.size(); ++r) {
-    if (!std::isfinite(routes[r].weight) || routes[r].weight <= 0) {
-      throw Error{Errc::bad_argument,
-                  fmt::format("plan, route {}: weight {} is not above 0", r, routes[r].weight)};
+    const double weight = routes[r].weight;
+    if (!std::isfinite(weight) || weight < 0) {
+      throw Error{Errc::bad_argument, fmt::format("plan, route {}: weight {} is not at least 0", r, weight)};
     }
-    sum += routes[r].weight;
+    if (standby && weight > 0) {
+      throw Error{Errc::bad_argument,
+                  fmt::format("plan, route {}: stands behind a standby route (weight 0); put those last", r)};
+    }
+    standby = weight == 0;
+    sum += weight;
   }
   if (std::fabs(sum - 1) > 1e-6)
     throw Error{Errc::bad_argument, fmt::format("plan: weights of the routes sum to {} instead of 1", sum)};
@@ -76,6 +82,12 @@ void check_calibrated(const Graph& graph, const std::vector<Route>& routes) {
 /// Copies of one graph share their nodes; hashing weights is only needed for graphs loaded twice.
 bool same_graph(const Graph& a, const Graph& b) {
   return a.nodes().data() == b.nodes().data() || a.hash() == b.hash();
+}
+
+constexpr std::size_t max_routes = 64;
+
+bool is_split(const std::vector<Route>& routes) {
+  return routes[0].segments.size() == 2 && (routes.size() == 1 || routes[1].weight == 0);
 }
 
 [[noreturn]] void not_a_split(std::span<const Route> routes) {
@@ -110,6 +122,9 @@ Plan::Plan(Graph graph, std::optional<QuantizedGraph> quant, std::vector<Route> 
       expected_{expected},
       why_{std::move(why)} {
   if (routes_.empty()) throw Error{Errc::bad_argument, "plan: has no route; give it at least one"};
+  if (routes_.size() > max_routes) {
+    throw Error{Errc::bad_argument, fmt::format("plan: has {} routes; at most {} are supported", routes_.size(), max_routes)};
+  }
   for (std::size_t r = 0; r < routes_.size(); ++r) check_cover(graph_, routes_[r], r);
   check_weights(routes_);
   if (!is_cost(expected_.interval_ms) || !is_cost(expected_.latency_ms)) {
@@ -132,12 +147,12 @@ const Route& Plan::route(std::size_t i) const {
 }
 
 const Segment& Plan::head() const {
-  if (routes_.size() != 1 || routes_[0].segments.size() != 2) not_a_split(routes_);
+  if (!is_split(routes_)) not_a_split(routes_);
   return routes_[0].segments[0];
 }
 
 const Segment& Plan::tail() const {
-  if (routes_.size() != 1 || routes_[0].segments.size() != 2) not_a_split(routes_);
+  if (!is_split(routes_)) not_a_split(routes_);
   return routes_[0].segments[1];
 }
 

@@ -14,7 +14,7 @@ namespace splitcnn::inline v0 {
 namespace {
 
 constexpr const char* format_name = "splitcnn-plan";
-constexpr int format_version = 1;
+constexpr int format_version = 2;  ///< 2: standby routes
 constexpr Origin origins[] = {Origin::none, Origin::measured, Origin::modelled, Origin::predicted};
 
 /// FNV-1a over every fix point: plans must not run with another calibration than the one they were made for.
@@ -124,7 +124,7 @@ void Plan::save(const std::filesystem::path& path) const {
   nlohmann::json routes = nlohmann::json::array();
   for (const Route& route : routes_) routes.push_back(to_json(route));
   nlohmann::json value{{"format", format_name},
-                       {"version", format_version},
+                       {"version", routes_.back().weight == 0 ? 2 : 1},  // older readers would refuse weight 0
                        {"graph", {{"name", graph_.name()}, {"hash", graph_.hash()}}},
                        {"calibration", nullptr},
                        {"routes", std::move(routes)},

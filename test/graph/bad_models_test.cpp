@@ -235,8 +235,19 @@ TEST_CASE("computing with constants cannot ask for much memory") {
                             {"t" + std::to_string(i + 1)}, {attribute("axis", 0)}));
   }
   doubling.push_back(node("Add", {"x", "t60"}, {"y"}));
-  check(refused(model(doubling, {integers("s", {1}, {64})}).bytes(), {.max_tensor_elements = 1 << 20}),
-        Errc::unsupported, {"Concat", "max_tensor_elements"});
+  check(refused(model(doubling, {integers("s", {1}, {64})}).bytes(), {.max_folded_elements = 1 << 20}),
+        Errc::unsupported, {"Concat", "max_folded_elements"});
+  // The file's own elements may be used several times, whatever the limit on made ones.
+  check(refused(filled(1 << 25), {.max_folded_elements = 1 << 24}), Errc::unsupported, {"'fill'", "max_folded_elements"});
+  const std::vector<float> big(1 << 20, 1.0f);
+  const auto transposed = model({node("Transpose", {"w"}, {"a"}), node("Transpose", {"a"}, {"b"}), node("ReduceSum", {"b"}, {"c"}, {attribute("keepdims", 0)}),
+                                 node("Add", {"x", "c"}, {"y"})},
+                                {floats("w", {1 << 10, 1 << 10}, big)});
+  check(refused(transposed.bytes(), {.max_folded_elements = 100}), Errc::ok, {});
+  // Found by fuzzing: indices of a nearest resize to millions of rows, each with the names of its modes compared again.
+  const auto resize = model({node("Resize", {"x", "", "", "s"}, {"y"}, {attribute("nearest_mode", "ceil")})}, {integers("s", {4}, {1, 3, 8, 1 << 25})});
+  check(refused(resize.bytes(), {.max_tensor_elements = 1ll << 40, .max_folded_elements = 1 << 24}),
+        Errc::unsupported, {"Resize", "max_folded_elements"});
   const auto range = model({node("Range", {"a", "b", "c"}, {"r"}), node("Gather", {"x", "r"}, {"y"})},
                            {integers("a", {}, {0}), integers("b", {}, {INT64_MAX}), integers("c", {}, {1})});
   check(refused(range.bytes()), Errc::bad_model, {"Range"});

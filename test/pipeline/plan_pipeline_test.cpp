@@ -146,7 +146,8 @@ TEST_CASE("new frames avoid a route that lost its device") {
     const auto result = pipe.pop();
     failed += !result->ok();
   }
-  CHECK(failed == 1);
+  CHECK(failed == 0);  // the frame that met the loss went on along the other route
+  CHECK(pipe.stats().rerouted == 1);
   pipe.close();
   CHECK_THROWS_AS(pipe.pop(), Error);
   CHECK_FALSE(pipe.pop());

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "core/input_transform_json.hpp"
+#include "core/json_file.hpp"
 #include "plan/branching.hpp"
 #include "splitcnn/plan.hpp"
 #include "support/catch.hpp"
@@ -104,6 +105,11 @@ TEST_CASE("a plan survives the file", "[plan][json]") {
   bare.save(file);
   const Plan again = Plan::load(file, graph);
   check_equal(again, bare);
+  CHECK(read_json(file)["version"] == 1);
+  const Plan safe = plan.with_fallback();
+  safe.save(file);
+  check_equal(Plan::load(file, graph, quantised(graph)), safe);
+  CHECK(read_json(file)["version"] == 2);  // readers of version 1 would not know standby routes
   CHECK_FALSE(again.input_transform);
   CHECK(again.quant() == nullptr);
   CHECK(code_of([&] { plan.save("/nonexistent/folder/plan.json"); }) == Errc::io);
@@ -197,7 +203,7 @@ TEST_CASE("mutations that must be refused", "[plan][json]") {
   };
   CHECK(outcome(file, graph, good.dump()) == Errc::ok);
   CHECK(code("/format", "splitcnn-profile") == Errc::bad_file);
-  CHECK(code("/version", 2) == Errc::bad_file);
+  CHECK(code("/version", 3) == Errc::bad_file);
   CHECK(code("/graph/hash", "0123456789abcdef") == Errc::mismatch);
   CHECK(code("/calibration", "0123456789abcdef") == Errc::mismatch);
   CHECK(code("/calibration", nullptr) == Errc::bad_file);

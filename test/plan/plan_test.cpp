@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include "splitcnn/plan.hpp"
 
 #include <cmath>
@@ -85,7 +87,7 @@ TEST_CASE("weights sum to 1 and costs are finite", "[plan]") {
   CHECK(code_of_plan(with(0.25, 0.75)) == Errc::ok);
   CHECK(code_of_plan(with(1.0 / 3, 2.0 / 3)) == Errc::ok);
   for (const auto& [a, b] :
-       {std::pair{0.5, 0.6}, {1.0, 0.0}, {2.0, -1.0}, {nan, 0.5}, {inf, 0.5}, {0.4, 0.4}}) {
+       {std::pair{0.5, 0.6}, {0.0, 1.0}, {2.0, -1.0}, {nan, 0.5}, {inf, 0.5}, {0.4, 0.4}}) {
     CHECK(code_of_plan(with(a, b)) == Errc::bad_argument);
   }
   CHECK(code_of_plan({route({{"cpu", 8}})}, true, {.interval_ms = nan}) == Errc::bad_argument);
@@ -93,6 +95,34 @@ TEST_CASE("weights sum to 1 and costs are finite", "[plan]") {
   Route slow = route({{"cpu", 8}});
   slow.segments[0].expected_ms = inf;
   CHECK(code_of_plan({slow}) == Errc::bad_argument);
+}
+
+TEST_CASE("standby routes: behind the others, not counted as a split, made by with_fallback()", "[plan]") {
+  CHECK(code_of_plan({route({{"cpu", 8}}), route({{"gpu:0", 8}}, 0)}) == Errc::ok);
+  CHECK(code_of_plan({route({{"cpu", 8}}, 0)}) == Errc::bad_argument);
+  CHECK(code_of_plan({route({{"cpu", 8}}, 0.5), route({{"gpu:0", 8}}, 0), route({{"gpu:1", 8}}, 0.5)}) == Errc::bad_argument);
+  CHECK(code_of_plan(std::vector(65, route({{"cpu", 8}}, 1.0 / 65))) == Errc::bad_argument);
+
+  const auto devices = [](const Plan& plan) {
+    std::vector<std::string> all;
+    for (const Route& r : plan.routes()) {
+      std::string way = r.weight == 0 ? "standby" : "main";
+      for (const Segment& s : r.segments) way += fmt::format(" {}[{},{})", s.device, s.first, s.last);
+      all.push_back(way);
+    }
+    return all;
+  };
+  const Graph graph = branching_graph();
+  const auto fallback = [&](Route r) { return Plan{graph, quantised(graph), {std::move(r)}}.with_fallback(); };
+  const Plan split = fallback(route({{"dpu:0", 4}, {"gpu:0", 8}}));
+  CHECK(devices(split) == std::vector<std::string>{"main dpu:0[0,4) gpu:0[4,8)", "standby gpu:0[0,8)", "standby dpu:0[0,4) cpu[4,8)"});
+  CHECK(split.route(1).segments[0].last_unit == 8);
+  CHECK(split.tail().device == "gpu:0");
+  CHECK(devices(split.with_fallback()) == devices(split));
+  CHECK(devices(fallback(route({{"cpu", 8}}))) == std::vector<std::string>{"main cpu[0,8)"});
+  CHECK(devices(fallback(route({{"dpu:0", 3}, {"cpu", 8}}))) == std::vector<std::string>{"main dpu:0[0,3) cpu[3,8)", "standby cpu[0,8)"});
+  CHECK(devices(fallback(route({{"gpu:0", 2}, {"dpu:0", 4}, {"gpu:0", 8}}))) ==
+        std::vector<std::string>{"main gpu:0[0,2) dpu:0[2,4) gpu:0[4,8)", "standby cpu[0,2) dpu:0[2,4) cpu[4,8)", "standby gpu:0[0,8)"});
 }
 
 TEST_CASE("a DPU segment needs calibration and the error says how to get it", "[plan]") {

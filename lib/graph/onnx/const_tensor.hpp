@@ -30,6 +30,8 @@ class ElementBudget {
   explicit ElementBudget(std::int64_t elements) noexcept : limit_{elements}, left_{elements} {}
   /// Throws unsupported when less than this is left.
   void take(std::int64_t elements);
+  /// What the file itself brings may be computed with a few times: transposed, cast, scaled.
+  void grow(std::size_t file_elements) noexcept;
   [[nodiscard]] std::int64_t limit() const noexcept { return limit_; }
 
  private:

@@ -208,8 +208,8 @@ std::optional<ConstTensor> fold_one(const Node& node, std::span<const ConstTenso
   const ConstTensor& x = *in[0];
   const auto structural = [&](auto f) {
     budget.take(shape.elements());
-    return ConstTensor{shape, std::visit([&](const auto& v) -> decltype(x.values) { return f(v); }, x.values),
-                       x.boolean};
+    using Values = decltype(ConstTensor::values);  // spelt here: clang 14 crashes on it inside the lambda
+    return ConstTensor{shape, std::visit([&](const auto& v) -> Values { return f(v); }, x.values), x.boolean};
   };
   switch (node.op) {
     case Op::identity:

@@ -24,7 +24,9 @@ Shape list_shape(std::size_t n) { return Shape{static_cast<std::int64_t>(n)}; }
 void constant(NodeContext& c) {
   ExternalData refused{{}, 0};
   if (const auto* a = c.attribute("value")) {
-    return c.emit_constant(decode_tensor(a->t(), c.importer().options().max_tensor_elements, refused));
+    ConstTensor values = decode_tensor(a->t(), c.importer().options().max_tensor_elements, refused);
+    c.importer().budget().grow(values.size());
+    return c.emit_constant(std::move(values));
   }
   if (c.has_attribute("value_float")) return c.emit_constant({Shape{}, Floats{c.real("value_float", 0)}});
   if (c.has_attribute("value_int")) return c.emit_constant({Shape{}, Integers{c.integer("value_int", 0)}});
@@ -324,8 +326,8 @@ void reduce(NodeContext& c) {
   }
   for (const std::int64_t a : axes) {
     const auto d = static_cast<std::size_t>(a);
-    x.values = std::visit(
-        [&](const auto& v) -> decltype(x.values) { return reduce_dimension(v, x.shape, d, kind); }, x.values);
+    using Values = decltype(ConstTensor::values);  // spelt here: clang 14 crashes on it inside the lambda
+    x.values = std::visit([&](const auto& v) -> Values { return reduce_dimension(v, x.shape, d, kind); }, x.values);
     x.shape[d] = 1;
   }
   x.shape = c.shape_of(dims);

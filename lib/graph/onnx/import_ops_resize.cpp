@@ -70,38 +70,72 @@ void set_sizes(NodeContext& c, Request& r, std::vector<std::int64_t> sizes,
   }
 }
 
-/// In float, as ONNX Runtime computes it: double would pick another neighbour where the scale is a rounded
-/// fraction.
-float source(const Request& r, std::size_t d, std::int64_t size, std::int64_t i) {
-  const float scale = r.scales[d], at = static_cast<float>(i), out = static_cast<float>(r.out[d]),
-              in = static_cast<float>(size);
-  if (scale == 1 && r.out[d] == size) return at;
-  if (r.coordinates == "asymmetric") return at / scale;
-  if (r.coordinates == "align_corners") return out <= 1 ? 0 : at * (in - 1) / (out - 1);
-  if (r.coordinates == "tf_half_pixel_for_nn") return (at + 0.5f) / scale;
-  if (r.coordinates == "pytorch_half_pixel" && out <= 1) return 0;
-  const float centre = (at + 0.5f) / scale - 0.5f;
-  if (r.coordinates != "half_pixel_symmetric") return centre;
-  return in / 2 * (1 - out / (scale * in)) + centre;
-}
+/// Where output coordinate i of a dimension lies in the input. In float, as ONNX Runtime computes it: double would pick
+/// another neighbour where the scale is a rounded fraction.
+class Source {
+ public:
+  Source(const Request& r, std::size_t d, std::int64_t size)
+      : scale_{r.scales[d]}, out_{static_cast<float>(r.out[d])}, in_{static_cast<float>(size)} {
+    if (scale_ == 1 && r.out[d] == size)
+      kind_ = Kind::same;
+    else if (r.coordinates == "asymmetric")
+      kind_ = Kind::asymmetric;
+    else if (r.coordinates == "align_corners")
+      kind_ = out_ <= 1 ? Kind::zero : Kind::corners;
+    else if (r.coordinates == "tf_half_pixel_for_nn")
+      kind_ = Kind::tf_half_pixel;
+    else if (r.coordinates == "pytorch_half_pixel" && out_ <= 1)
+      kind_ = Kind::zero;
+    else
+      kind_ = r.coordinates == "half_pixel_symmetric" ? Kind::symmetric : Kind::half_pixel;
+  }
 
-std::int64_t nearest_index(const std::string& rule, float x, std::int64_t size) {
-  float v = 0;
-  if (rule == "floor")
-    v = std::floor(x);
-  else if (rule == "ceil")
-    v = std::ceil(x);
-  else if (rule == "round_prefer_ceil")
-    v = std::floor(x + 0.5f);
-  else
-    v = std::ceil(x - 0.5f);
-  return static_cast<std::int64_t>(std::clamp(v, 0.0f, static_cast<float>(size - 1)));
+  float operator()(std::int64_t i) const {
+    const auto at = static_cast<float>(i);
+    switch (kind_) {
+      case Kind::same:
+        return at;
+      case Kind::zero:
+        return 0;
+      case Kind::asymmetric:
+        return at / scale_;
+      case Kind::corners:
+        return at * (in_ - 1) / (out_ - 1);
+      case Kind::tf_half_pixel:
+        return (at + 0.5f) / scale_;
+      case Kind::half_pixel:
+        return (at + 0.5f) / scale_ - 0.5f;
+      case Kind::symmetric:
+        return in_ / 2 * (1 - out_ / (scale_ * in_)) + ((at + 0.5f) / scale_ - 0.5f);
+    }
+    return 0;
+  }
+
+ private:
+  enum class Kind : std::uint8_t { same, zero, asymmetric, corners, tf_half_pixel, half_pixel, symmetric };
+  float scale_, out_, in_;
+  Kind kind_;
+};
+
+float round_prefer_ceil(float x) { return std::floor(x + 0.5f); }
+float round_prefer_floor(float x) { return std::ceil(x - 0.5f); }
+float round_down(float x) { return std::floor(x); }
+float round_up(float x) { return std::ceil(x); }
+
+/// Found once per axis: the number of indices is the file's choice.
+float (*rounding(const std::string& rule))(float) {
+  if (rule == "floor") return round_down;
+  if (rule == "ceil") return round_up;
+  return rule == "round_prefer_ceil" ? round_prefer_ceil : round_prefer_floor;
 }
 
 std::vector<std::int64_t> nearest_indices(const Request& r, std::size_t d, std::int64_t size) {
-  std::vector<std::int64_t> indices;
-  for (std::int64_t i = 0; i < r.out[d]; ++i)
-    indices.push_back(nearest_index(r.nearest, source(r, d, size, i), size));
+  std::vector<std::int64_t> indices(static_cast<std::size_t>(r.out[d]));
+  const auto round = rounding(r.nearest);
+  const Source at{r, d, size};
+  const auto last = static_cast<float>(size - 1);
+  for (std::size_t i = 0; i < indices.size(); ++i)
+    indices[i] = static_cast<std::int64_t>(std::clamp(round(at(static_cast<std::int64_t>(i))), 0.0f, last));
   return indices;
 }
 

@@ -33,7 +33,7 @@ Importer::Importer(pb::ModelProto& model, std::string what, const LoadOptions& o
       what_{std::move(what)},
       options_{options},
       external_{std::move(external)},
-      budget_{options.max_tensor_elements},
+      budget_{options.max_folded_elements},
       builder_{graph_.name()} {
   for (const auto& import : model_.opset_import()) {
     if (standard(import.domain()))
@@ -54,6 +54,7 @@ const ConstTensor& Importer::constant(Value& value) {
     } catch (const Error& e) {
       throw Error{e.code(), fmt::format("constant '{}' {}", value.name, e.what())};
     }
+    budget_.grow(value.constant->size());
     value.initializer->Clear();  // the decoded copy is enough
     value.initializer = nullptr;
   }

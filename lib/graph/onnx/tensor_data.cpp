@@ -164,10 +164,17 @@ void ElementBudget::take(std::int64_t elements) {
   if (elements > left_) {
     throw Error{Errc::unsupported,
                 fmt::format("computing its constants needs more than the {} elements of "
-                            "LoadOptions::max_tensor_elements; raise it if the model is meant so",
+                            "LoadOptions::max_folded_elements allows; raise it if the model is meant so",
                             limit_)};
   }
   left_ -= elements;
+}
+
+void ElementBudget::grow(std::size_t file_elements) noexcept {
+  constexpr std::int64_t times = 8, most = std::int64_t{1} << 50;
+  const auto more = times * static_cast<std::int64_t>(std::min<std::size_t>(file_elements, most / times));
+  limit_ = std::min(limit_ + more, most);
+  left_ = std::min(left_ + more, most);
 }
 
 Shape checked_shape(std::span<const std::int64_t> dims, std::int64_t limit) {

@@ -1,0 +1,61 @@
+// Writes the seed corpus: small valid files of every kind, from which the fuzzers start.
+//
+//     fuzz_seeds FOLDER TEST_DATA     (TEST_DATA: test/data of the source tree)
+#include <cstdio>
+#include <fstream>
+
+#include "fuzz/fuzz.hpp"
+#include "splitcnn/open.hpp"
+
+using namespace splitcnn;
+namespace fs = std::filesystem;
+
+namespace {
+
+void models(const fs::path& out, const fs::path& data) {
+  for (const fs::path& folder : {data, data / "ops"}) {
+    for (const auto& entry : fs::directory_iterator{folder}) {
+      if (entry.path().extension() != ".onnx") continue;
+      fs::copy_file(entry.path(), out / entry.path().filename(), fs::copy_options::overwrite_existing);
+    }
+  }
+  splitcnn_fuzz::small_graph().save(out / "small.onnx");
+}
+
+void plans(const fs::path& out, const Graph& graph) {
+  const auto all = static_cast<NodeId>(graph.nodes().size());
+  const Segment whole{.device = "cpu", .first = 0, .last = all, .last_unit = 3, .expected_ms = 1.5};
+  Plan simple{graph, {}, {Route{{whole}}}, {1, 2, Origin::measured}, "one device"};
+  simple.save(out / "one.json");
+  simple.labels = {"cat", "dog"};
+  simple.input_transform = InputTransform{.mean = {1, 2, 3}};
+  simple.save(out / "camera.json");
+  const Segment head{.device = "gpu:0", .first = 0, .last = 2, .last_unit = 1};
+  const Segment tail{.device = "cpu", .first = 2, .last = all, .first_unit = 1, .last_unit = 3};
+  Plan{graph, {}, {Route{{head, tail}, 0.25}, Route{{whole}, 0.75}}, {}, "two routes"}.save(out / "two.json");
+}
+
+void profiles(const fs::path& out, const Graph& graph) {
+  Profile p{.graph_hash = graph.hash(), .machine = "a machine"};
+  const double no = std::numeric_limits<double>::quiet_NaN();
+  p.devices = {{"dpu:0", "software", 1, 6, {0, 1, 2, no}, {no, 2, 1, 0}, 0.1}, {"cpu", "cpu-f32", 2, 1, {0, 3, 4, 5}, {5, 2, 1, 0}, 0}};
+  p.links = {{"dpu:0", "cpu", 0.01, 1e-6}};
+  p.save(out / "two_devices.json");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 3) {
+    std::fprintf(stderr, "usage: fuzz_seeds FOLDER TEST_DATA\n");
+    return 1;
+  }
+  const fs::path out{argv[1]};
+  for (const char* kind : {"onnx", "plan", "profile", "calibration", "sidecar"}) fs::create_directories(out / kind);
+  const Graph& graph = splitcnn_fuzz::small_graph();
+  models(out / "onnx", argv[2]);
+  plans(out / "plan", graph);
+  profiles(out / "profile", graph);
+  Quantizer{}.calibrate_synthetic(graph).save(out / "calibration" / "small.json");
+  Sidecar{.input_transform = InputTransform{.mean = {1, 2, 3}}, .labels = {"cat", "dog"}}.save(out / "sidecar" / "small.json");
+}
