@@ -13,15 +13,18 @@ using namespace splitcnn;
 
 namespace {
 
+std::size_t depth = 120;
+
 /// ms per result after the pipeline has filled.
 double run(const Plan& plan, const Profile& profile, std::size_t frames) {
-  Pipeline pipe{plan, Devices::simulate(profile), {.depth = 120}};
+  Pipeline pipe{plan, Devices::simulate(profile), {.depth = depth}};
   const std::size_t lead = 360;
   std::jthread feeder{[&] {
     for (std::size_t f = 0; f < frames + lead; ++f) {
       auto slot = pipe.acquire();
       if (!slot || pipe.push(std::move(*slot)) == Push::closed) return;
     }
+    pipe.close();  // the last batch need not wait for more frames
   }};
   Clock::time_point start;
   for (std::size_t f = 0; f < frames + lead; ++f) {
@@ -36,6 +39,7 @@ double run(const Plan& plan, const Profile& profile, std::size_t frames) {
 
 int main(int argc, char** argv) try {
   const std::size_t frames = argc > 1 ? std::stoul(argv[1]) : 3000;
+  if (argc > 2) depth = std::stoul(argv[2]);
   double worst = 0;
   for (const char* set : {"table1", "zoo"}) {
     const Models m = std::string{set} == "zoo" ? models_zoo() : models_table1();
