@@ -12,6 +12,7 @@
 #include "cpu/memory_plan.hpp"
 #include "cpu/onednn_ops.hpp"
 #include "cpu/reference_ops.hpp"
+#include "graph/residual.hpp"
 
 namespace splitcnn::inline v0 {
 
@@ -74,7 +75,8 @@ struct CpuExecutor::Impl {
       if (options.f16_storage) rounded_inputs.push_back({buffers[t], elements(t)});
     }
     const OmpThreads scope{options.threads};
-    for (LoweredOp& op : segment.ops) add_step(op);
+    const std::vector<std::size_t> adds = residual_adds(graph, segment);
+    for (std::size_t i = 0; i < segment.ops.size(); ++i) add_step(segment.ops[i], adds[i] == no_residual);
     onednn.finish();
   }
 
@@ -131,7 +133,8 @@ struct CpuExecutor::Impl {
       buffers[ids[i]] = blocks.back().get() + lives[i].offset / sizeof(float);
   }
 
-  void add_step(LoweredOp& op) {
+  /// `rounded`: false for a convolution whose sum goes on, unrounded, into the add behind it.
+  void add_step(LoweredOp& op, bool rounded) {
     const Node& node = graph.nodes()[op.node];
     const auto empty = [&](TensorId t) { return elements(t) == 0; };
     if (std::all_of(op.outputs.begin(), op.outputs.end(), empty)) return;
@@ -143,7 +146,7 @@ struct CpuExecutor::Impl {
       round_to_half(op.bias.data(), op.bias.size());
     }
     Step step = options.reference ? reference_step(op, node, context) : fast_step(op, context);
-    if (!options.f16_storage) {
+    if (!options.f16_storage || !rounded) {
       steps.push_back(std::move(step));
     } else {
       std::vector<Rounding> results;

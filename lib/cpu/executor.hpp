@@ -14,7 +14,8 @@
 namespace splitcnn::inline v0 {
 
 struct CpuExecutorOptions {
-  bool f16_storage = false;  ///< weights once, inputs and every lowered op's result rounded to FP16; sums stay f32
+  bool f16_storage = false;  ///< weights once, inputs and every lowered op's result rounded to FP16 (not between a conv
+                             ///< and the add that takes it in: graph/residual.hpp); sums stay f32
   bool reference = false;    ///< slow obvious loops for everything
   bool keep_all = false;     ///< nothing folded, fused or overwritten: value() of every tensor (calibration)
   int threads = 1;

@@ -2,21 +2,27 @@
 /// TailProgram: a GPU segment as plain data. What the device executes, what the host executor executes, and
 /// nothing else.
 ///
-///     TailProgram program = build_tail(plan, segment);            // tail/build.hpp
-///     HostTail oracle{program};                                   // tail/host_executor.hpp: the same
-///     rounding points TailView view = program.view();                             // flat pointers, what
-///     crosses the plug-in boundary
+///     TailProgram program = build_tail(plan, segment);   // tail/build.hpp
+///     HostTail oracle{program.view(), 16};               // tail/host_executor.hpp: the same rounding points
+///     TailView view = program.view();                    // flat pointers: what crosses the plug-in boundary
 ///
 /// Shapes. Every activation is FP16 in storage order (N,H,W,C for rank 4, row-major otherwise) with the
 /// innermost dimension padded to a multiple of 8 elements. THE PAD LANES OF EVERY TENSOR ARE ZERO, always;
-/// every op keeps that so (see pad_lanes, clear). Frames. A program describes one frame. For a batch of B
-/// frames every arena offset is multiplied by B and frame f of a tensor begins f * frame_elements behind the
-/// tensor's beginning: one colouring serves all batch sizes. Constants have no frames. Rounding. Sums and
-/// element functions are computed in f32 (or better) and rounded ONCE, to nearest even, when the op stores y.
-/// gap_fc alone stores twice: the mean is rounded to FP16 before the product, as if it were two ops.
+/// every op keeps that so (see pad_lanes, clear).
+///
+/// Frames. A program describes one frame. For a batch of B frames every arena offset is multiplied by B and
+/// frame f of a tensor begins f * frame_elements behind the tensor's beginning: one colouring serves all batch
+/// sizes. Constants have no frames.
+///
+/// Rounding. Sums and element functions are computed in f32 (or better) and rounded ONCE, to nearest even,
+/// when the op stores y. gap_fc alone stores twice: the mean is rounded to FP16 before the product, as if it
+/// were two ops.
+///
+/// Lanes. At most one op of lane 1 runs at a time, beside ops of lane 0: a device that runs both at once needs
+/// a second workspace.
+///
 /// Units: strides, dims and walk offsets count elements; everything called `bytes` or an arena offset counts
-/// bytes. Ownership: a TailProgram is a value. A TailView borrows from it. Nothing here throws or includes
-/// CUDA.
+/// bytes. Ownership: a TailProgram is a value. A TailView borrows from it. Nothing here throws or includes CUDA.
 #include <cstddef>
 #include <cstdint>
 #include <string>
