@@ -272,7 +272,7 @@ TEST_CASE("check_tail finds programs that leave their memory") {
   const Tail good{Graph::zoo("resnet18", {.input_size = 32})};
   REQUIRE(gpu::check_tail(good.program) == "");
   gpu::TailProgram p = good.program;
-  p.ops[2].weights = p.weights.size();
+  p.ops[1].weights = p.weights.size();
   CHECK(gpu::check_tail(p) != "");
   p = good.program;
   p.ops[0].walk[3].offset = p.tensors[p.ops[0].y].frame_elements;
