@@ -93,6 +93,9 @@ struct Considered {
 
 struct Choice;
 
+/// Of Partitioner::with_alternatives: also a device that becomes faster (the others were measured hot).
+inline constexpr double default_slowdowns[] = {2, 4, 0.5};
+
 /// One row of the search's table.
 struct Candidate {
   int k = 0;                    ///< cut
@@ -133,6 +136,11 @@ class SPLITCNN_API Partitioner {
   /// all-b and every legal split, in any pair, or one alone where nothing is gained. Never slower than search() or
   /// interleave() by the same profile.
   [[nodiscard]] Plan mix(const Profile& profile, const MixOptions& options = {}) const;
+  /// The plan with standby routes that would be best if one of the profile's devices took `slowdowns` times as long, for a pipeline that re-plans
+  /// (PipelineOptions::replan). Every route gets its expected times from the profile. At most `most` routes in all: each is loaded,
+  /// with its weights. Throws mismatch, no_device.
+  [[nodiscard]] Plan with_alternatives(const Plan& plan, const Profile& profile, std::span<const double> slowdowns = default_slowdowns,
+                                       std::size_t most = 8) const;
   /// The best of split, layer switching, interleave and hybrid by an objective and under limits, with everything that explains it. Throws
   /// mismatch, no_device, unsupported (no plan keeps the limits: names what each strategy breaks), bad_argument (energy without watts
   /// in the profile, negative weights).

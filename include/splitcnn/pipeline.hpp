@@ -38,6 +38,11 @@
 /// with, or go on from where the routes part; each goes along a route at most once. A frame fails only when no route is
 /// left for it. Order per source is kept throughout. Every switch is a warning to the log handler and is counted in stats().
 ///
+/// Re-planning while frames flow (PipelineOptions::replan). Devices drift: they get hot, or somebody else uses them. The pipeline compares the
+/// time each device takes for its full batches with Segment::expected_ms, and when that has changed it shares the frames anew among the routes
+/// it has loaded: any two of those whose stages all work, so that the busiest device is least busy. Give it something to choose
+/// from with Partitioner::with_alternatives.
+///
 /// After fork() only the parent's pipeline works; the child must not touch it, nor destroy it (no worker threads are there).
 #include <chrono>
 #include <cstdint>
@@ -75,6 +80,17 @@ struct StageDeadline {
   Millis deadline{};
 };
 
+/// When and how shares are chosen anew. Wants a plan of several routes with expected times in every segment, else bad_argument.
+struct ReplanOptions {
+  double drift = 0.15;    ///< by which a device's time must differ from what the shares were chosen by, in two windows in a row
+  Millis window{400};     ///< times are averaged over this; it should hold a few batches
+  double gain = 0.05;     ///< new shares must promise an interval this much shorter (hysteresis)
+  Millis hold{1000};      ///< shares stay at least this long
+  /// A device that was left altogether for being slow is not seen any more: after this long it is believed to be as planned, and tried.
+  /// Doubles every time that turns out wrong, up to 32 times.
+  Millis retry{10'000};
+};
+
 struct PipelineOptions {
   Overflow overflow = Overflow::block;                  ///< of the default source
   std::size_t depth = 0;                                ///< tokens; 0 = 2 x largest preferred batch + number of stages
@@ -84,6 +100,7 @@ struct PipelineOptions {
   std::size_t failures_to_leave = 3;                    ///< batches in a row after which a stage that can be avoided rests
   std::size_t checks_to_return = 3;                     ///< checks in a row that bring it back
   Millis check_interval{200};
+  std::optional<ReplanOptions> replan{};                ///< share frames anew when devices drift
   /// Each stage, once loaded, is replaced by what this makes of it: to measure, to record, to inject faults.
   std::function<std::unique_ptr<Stage>(std::unique_ptr<Stage>)> wrap{};
   std::optional<Trace> trace{};                         ///< where to write what happens
@@ -200,6 +217,12 @@ struct StageStats {
   std::uint64_t left = 0, checks = 0;  ///< times it was taken out of service; checks run since
 };
 
+/// One worker's device, with PipelineOptions::replan.
+struct DeviceStats {
+  std::string device;
+  double drift = 1;          ///< measured over expected time per full batch, in the last window that saw the device
+};
+
 struct RouteStats {
   std::string devices;       ///< "dpu:0,gpu:0"
   double share = 0;          ///< of new frames while all routes work; 0 stands by
@@ -217,6 +240,8 @@ struct PipelineStats {
   std::vector<StageStats> stages;
   std::vector<SourceStats> sources;
   std::vector<RouteStats> routes;
+  std::vector<DeviceStats> devices;               ///< empty without PipelineOptions::replan
+  std::uint64_t replans = 0;                      ///< times the shares were chosen anew for a drift
   std::uint64_t rerouted = 0;                     ///< times a frame changed its route
   std::uint64_t switches = 0;                     ///< times a route was left or came back
   std::size_t depth = 0, in_flight = 0;
@@ -271,7 +296,7 @@ class SPLITCNN_API Pipeline {
   void warm_up(std::size_t frames = 0);  ///< 0 = depth
 
   /// New shares of the routes (of the plan, in its order): at least one above 0, any scale; 0 puts a route on standby. Frames
-  /// already accepted go on where they are; nothing is lost or reordered. Throws bad_argument.
+  /// already accepted go on where they are; nothing is lost or reordered. Re-planning may change them again. Throws bad_argument.
   void set_shares(std::span<const double> shares);
 
   /// No more frames. What is in flight is finished and can be popped.

@@ -26,7 +26,7 @@ struct Segment {
   std::string device{};           ///< "dpu:0", "gpu:0", "cpu"
   NodeId first = 0, last = 0;     ///< nodes [first, last)
   int first_unit = 0, last_unit = 0;
-  double expected_ms = 0;         ///< per frame, entry and exit conversions included; 0 with Origin::none
+  double expected_ms = 0;         ///< per frame, with conversions and transfers the device waits for; 0 with Origin::none
 };
 
 /// The ordered segments that carry a frame from input to result. They cover every node exactly once, in order.

@@ -61,7 +61,10 @@ RouteCost route_cost(const Graph& graph, Route& route, const Profile& profile, c
   for (Segment& s : route.segments) {
     const DeviceProfile& device = profile.device(s.device);
     const double batch = static_cast<double>(device.batch);
-    const double filled = feed.frame_interval_ms > 0 ? std::min(batch, 1 + std::floor(feed.batch_timeout_ms / feed.frame_interval_ms)) : batch;
+    const double filled =
+        feed.frame_interval_ms > 0
+            ? std::min(batch, 1 + std::floor(feed.batch_timeout_ms / feed.frame_interval_ms))
+            : batch;
     s.expected_ms = profile.segment_ms(s.device, s.first_unit, s.last_unit);
     cost.busy_ms[s.device] += s.expected_ms * batch / filled;
     cost.latency_ms += s.expected_ms * batch;
@@ -72,7 +75,9 @@ RouteCost route_cost(const Graph& graph, Route& route, const Profile& profile, c
     const std::string& from = route.segments[pair.first].device;
     const std::string& to = route.segments[pair.second].device;
     const double ms = profile.transfer_ms(from, to, bytes);
-    cost.busy_ms[profile.blocks_sender(from, to) ? from : from + "->" + to] += ms;
+    const bool blocks = profile.blocks_sender(from, to);
+    cost.busy_ms[blocks ? from : from + "->" + to] += ms;
+    if (blocks) route.segments[pair.first].expected_ms += ms;  // the worker waits for it
     cost.link_ms += ms;
     cost.bytes += bytes;
   }
@@ -82,8 +87,8 @@ RouteCost route_cost(const Graph& graph, Route& route, const Profile& profile, c
 
 namespace {
 
-/// A device is slowed in the share of the time that the other one is busy, which depends on the interval, which depends on how much it
-/// is slowed: a few rounds settle it (the factors are near 1).
+/// A device is slowed in the share of the time that the other one is busy, which depends on the interval,
+/// which depends on how much it is slowed: a few rounds settle it (the factors are near 1).
 double with_contention(const std::map<std::string, double>& alone, const Profile& profile) {
   std::map<std::string, double> busy = alone;
   double interval = 0;
@@ -95,7 +100,8 @@ double with_contention(const std::map<std::string, double>& alone, const Profile
     for (auto& [resource, ms] : next) {
       double factor = 1;
       for (const auto& [other, other_ms] : busy) {
-        if (other != resource) factor += (profile.contention_of(resource, other) - 1) * std::min(1.0, other_ms / interval);
+        if (other != resource)
+          factor += (profile.contention_of(resource, other) - 1) * std::min(1.0, other_ms / interval);
       }
       ms *= factor;
     }
@@ -106,7 +112,8 @@ double with_contention(const std::map<std::string, double>& alone, const Profile
 
 }  // namespace
 
-double interval_ms(const std::vector<Route>& routes, const std::vector<RouteCost>& costs, const Profile& profile) {
+double interval_ms(const std::vector<Route>& routes, const std::vector<RouteCost>& costs,
+                   const Profile& profile) {
   std::map<std::string, double> busy;
   for (std::size_t r = 0; r < routes.size(); ++r) {
     for (const auto& [resource, ms] : costs[r].busy_ms) busy[resource] += routes[r].weight * ms;

@@ -20,6 +20,7 @@ class VirtualStage final : public Stage {
  public:
   struct Times {
     double batch_ms = 0;  ///< of a batch, full or not: the lanes run in lock step
+    double blocked_ms = 0;  ///< of a batch: the device waits while its results cross the link
     double link_ms = 0;   ///< per frame, before the batch can start
     std::size_t batch = 1;
     std::string link;
@@ -52,7 +53,7 @@ class VirtualStage final : public Stage {
       ready = std::max(ready, *link_free_) + duration_of(times_.link_ms * static_cast<double>(batch.frames));
       *link_free_ = ready;
     }
-    *device_free_ = std::max(ready, *device_free_) + duration_of(times_.batch_ms * factor);
+    *device_free_ = std::max(ready, *device_free_) + duration_of(times_.batch_ms * factor + times_.blocked_ms);
     done_[next_ % done_.size()] = *device_free_;
     return {next_++};
   }
@@ -116,7 +117,8 @@ std::unique_ptr<Stage> virtual_stage(const Plan& plan, const Segment& segment, c
     throw Error{Errc::unsupported, fmt::format("virtual {}: the profile has no time for units {} to {}; choose another plan", segment.device,
                                                segment.first_unit, segment.last_unit)};
   }
-  VirtualStage::Times times{.batch_ms = (ms + blocked_ms(plan, segment, profile)) * static_cast<double>(device.batch), .batch = device.batch};
+  const double frames = static_cast<double>(device.batch);
+  VirtualStage::Times times{.batch_ms = ms * frames, .blocked_ms = blocked_ms(plan, segment, profile) * frames, .batch = device.batch};
   add_link(times, plan, segment, profile);
   return std::make_unique<VirtualStage>(segment, segment_io(plan, segment), std::move(times), std::move(clocks));
 }

@@ -185,10 +185,8 @@ void PipelineCore::set_shares(std::span<const double> shares) {
                                         " routes, and at least one above 0"};
   }
   const std::lock_guard lock{mutex_};
-  for (std::size_t r = 0; r < shares.size(); ++r) {
-    shares_[r] = shares[r] / sum;
-    served_[r] = 0;
-  }
+  for (std::size_t r = 0; r < shares.size(); ++r) shares_[r] = shares[r] / sum;
+  std::fill(served_.begin(), served_.end(), 0.0);
 }
 
 }  // namespace splitcnn::inline v0

@@ -17,7 +17,7 @@ std::shared_ptr<PipelineCore> run(Stages stages, Wiring wiring, const PipelineOp
                                   std::optional<Plan> plan) {
   auto core = std::make_shared<PipelineCore>(std::move(stages), std::move(wiring), options, std::move(plan));
   try {
-    core->start();
+    core->start(options);
   } catch (...) {
     core->shutdown();
     throw;

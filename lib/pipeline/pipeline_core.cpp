@@ -128,7 +128,7 @@ PipelineCore::PipelineCore(Stages stages, Wiring wired, const PipelineOptions& o
 
 PipelineCore::~PipelineCore() = default;
 
-void PipelineCore::start() {
+void PipelineCore::start(const PipelineOptions& options) {
   default_source = add_source({.name = "default"});
   infer_source = add_source({.name = "infer"});
 
@@ -158,6 +158,7 @@ void PipelineCore::start() {
     std::stable_sort(worker.stages.begin(), worker.stages.end(),
                      [](const StageNode* a, const StageNode* b) { return a->position > b->position; });
   }
+  if (options.replan) plan_for_drift(*options.replan);
   for (Worker& worker : workers_) worker.thread = std::thread{[this, &worker] { run(worker); }};
 
   std::unique_lock lock{mutex_};
@@ -289,6 +290,10 @@ PipelineStats PipelineCore::stats() const {
       route.works = fitness(r) == 2;
       route.frames = route_frames_[r];
     }
+    for (std::size_t w = 0; replanner_ && w < workers_.size(); ++w) {
+      stats.devices.push_back({.device = workers_[w].device, .drift = replanner_->drift()[w]});
+    }
+    stats.replans = replans_;
     stats.rerouted = rerouted_;
     stats.switches = switches_;
     stats.depth = depth;

@@ -16,6 +16,7 @@
 
 #include "core/trace_buffer.hpp"
 #include "pipeline/frame.hpp"
+#include "pipeline/replan.hpp"
 #include "pipeline/stats.hpp"
 #include "pipeline/wiring.hpp"
 #include "splitcnn/pipeline.hpp"
@@ -92,6 +93,9 @@ struct StageNode {
   std::uint64_t frames = 0, batches = 0, failed = 0, timeouts = 0, rerouted = 0, left = 0, checks = 0;
   Clock::duration busy{};
   Recent<float> run_ms;
+  std::uint64_t full_batches = 0;  ///< that were complete in time, with every place taken
+  Clock::duration full_busy{};     ///< of these
+  Clock::time_point let_go_at;     ///< when the last batch was complete
 
   // The worker's own.
   std::vector<TensorView> inputs, outputs;
@@ -137,7 +141,7 @@ struct PipelineCore : std::enable_shared_from_this<PipelineCore> {
   ~PipelineCore();
 
   /// Starts the workers and waits until every stage is prepared; throws what prepare() threw.
-  void start();
+  void start(const PipelineOptions& options);
   /// Closes, gives up what is in flight, joins, lets go of the stages. Once.
   void shutdown() noexcept;
 
@@ -221,6 +225,11 @@ struct PipelineCore : std::enable_shared_from_this<PipelineCore> {
   void announce(const StageNode& node, Health before);
   void report(std::unique_lock<std::mutex>& lock);
 
+  // drift.cpp
+  void plan_for_drift(const ReplanOptions& options);
+  void look_for_drift(std::unique_lock<std::mutex>& lock, Clock::time_point now);
+  [[nodiscard]] Replanner::Seen seen_in_window(const Worker& worker, Clock::time_point now) noexcept;
+
   // tracing.cpp; only called with a trace
   void open_trace();
   void trace_fill(const PipelineFrame& frame) noexcept;
@@ -228,6 +237,7 @@ struct PipelineCore : std::enable_shared_from_this<PipelineCore> {
   void trace_result(const PipelineFrame& frame) noexcept;
   void trace_drop(const PipelineSource& source, std::uint64_t id) noexcept;
   void trace_health(const StageNode& node, Health health) noexcept;
+  void trace_replan() noexcept;
 
   // delivery.cpp; all under the lock
   void enqueue(PipelineFrame& frame, Clock::time_point now);
@@ -303,6 +313,17 @@ struct PipelineCore : std::enable_shared_from_this<PipelineCore> {
   std::size_t events_told_ = 0, events_made_ = 0;
   std::condition_variable watch_;
   std::thread watchdog_;
+
+  std::optional<Replanner> replanner_;
+  Clock::duration window_{};
+  Clock::time_point window_ends_;
+  std::vector<double> expected_ms_;  ///< by stage: of a full batch
+  struct Noted {
+    std::uint64_t batches = 0;
+    Clock::duration busy{};
+  };
+  std::vector<Noted> noted_;  ///< by stage
+  std::uint64_t replans_ = 0;
 };
 
 /// Millis to the clock's ticks, bounded so that adding it to now cannot overflow.

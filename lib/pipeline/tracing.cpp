@@ -53,6 +53,11 @@ void PipelineCore::trace_drop(const PipelineSource& source, std::uint64_t id) no
   trace_->add({.kind = Kind::mark, .track = source.track, .number = id, .t0 = Clock::now(), .name = "dropped"});
 }
 
+/// On every device: the change of shares is what explains the gap behind it.
+void PipelineCore::trace_replan() noexcept {
+  for (const Worker& worker : workers_) trace_->add({.kind = Kind::mark, .track = worker.track, .t0 = Clock::now(), .name = "re-planned"});
+}
+
 void PipelineCore::trace_health(const StageNode& node, Health health) noexcept {
   trace_->add({.kind = Kind::mark, .track = node.worker->track, .t0 = Clock::now(), .name = to_string(health)});
 }

@@ -26,7 +26,12 @@ void PipelineCore::watch() {
       report(lock);
       continue;
     }
+    if (replanner_ && window_ends_ <= now) {
+      look_for_drift(lock, now);
+      continue;
+    }
     Clock::time_point next = now + shortest_deadline_;
+    if (replanner_) next = std::min(next, window_ends_);
     for (const Worker& worker : workers_) {
       if (!worker.hung && worker.back_by != Clock::time_point::max()) next = std::min(next, worker.back_by + grace);
       for (const StageNode* node : worker.stages) {

@@ -292,6 +292,10 @@ void PipelineCore::settle(StageNode& node, BatchInFlight& batch, const Status& s
   node.frames += counted;
   node.busy += batch.busy;
   node.run_ms.add(static_cast<float>(to_ms(now - batch.submitted_at)));
+  node.let_go_at = now;
+  if (!status.ok() || batch.overdue || counted < node.batch) return;
+  ++node.full_batches;
+  node.full_busy += batch.busy;
 }
 
 /// The device is gone for good: what waits for it fails now, what comes later fails in enqueue().

@@ -1,6 +1,7 @@
 // Standby routes: the same plan without one of its devices.
 #include <algorithm>
 
+#include "plan/same_way.hpp"
 #include "plan/segment_io.hpp"
 #include "splitcnn/plan.hpp"
 
@@ -41,12 +42,12 @@ Route without(const Route& route, const std::string& device) {
   return standby;
 }
 
-bool same_way(const Route& a, const Route& b) {
+}  // namespace
+
+bool same_way(const Route& a, const Route& b) noexcept {
   return std::equal(a.segments.begin(), a.segments.end(), b.segments.begin(), b.segments.end(),
                     [](const Segment& x, const Segment& y) { return x.device == y.device && x.first == y.first && x.last == y.last; });
 }
-
-}  // namespace
 
 Plan Plan::with_fallback() const {
   std::vector<Route> routes = routes_;
