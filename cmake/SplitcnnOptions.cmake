@@ -25,8 +25,8 @@ function(splitcnn_feature name why)
   set(SPLITCNN_HAS_${name} ${has} PARENT_SCOPE)
 endfunction()
 
-# None of the three exists yet: GPU segments run on the CPU with FP16 storage, DPU segments on the software DPU.
-splitcnn_feature(CUDA "this version has no GPU kernels yet; leave it AUTO and GPU segments run on the CPU")
+include(SplitcnnCuda)
+# Neither exists yet: DPU segments run on the software DPU.
 splitcnn_feature(VART "this version has no VART back end yet; leave it AUTO and DPU segments run on the software DPU")
 splitcnn_feature(PREDICTOR "this version has no predictor yet; leave it AUTO and search a measured profile")
 

@@ -1,0 +1,6 @@
+// Without cuDNN at build time there are no plans to test.
+#include "support/catch.hpp"
+
+TEST_CASE("every convolution of the zoo has a precompiled plan on four GPUs") {
+  SPLITCNN_SKIP("cudnn", "built without the CUDA toolkit or cuDNN 9.8: no plans to find");
+}
