@@ -10,8 +10,8 @@ namespace {
 
 struct Options {
   std::string model, output, devices = "dpu,gpu,cpu";
-  int runs = 7;
-  bool json = false;
+  int runs = 7, contention_cuts = 3;
+  bool json = false, hooks = false;
   sc::Granularity granularity = sc::Granularity::block;
 };
 
@@ -34,8 +34,12 @@ void print_table(const sc::Partitioner& parts, const sc::Profile& profile) {
       "Time per frame of everything before and behind each cut, {}; - where a device cannot run it.\n\n{}\n",
       sc::to_string(profile.origin), table.text());
   for (const sc::DeviceProfile& d : profile.devices) {
-    fmt::print("{}: {}, {} thread{}, batch {}, {:.3f} ms for one more segment\n", d.device, d.backend,
-               d.threads, d.threads == 1 ? "" : "s", d.batch, d.fixed_ms);
+    fmt::print("{}: {}, {} thread{}, batch {}, {:.3f} ms for one more segment, run-to-run spread {:.1f} %\n",
+               d.device, d.backend, d.threads, d.threads == 1 ? "" : "s", d.batch, d.fixed_ms,
+               100 * d.spread);
+  }
+  for (const sc::Contention& c : profile.contention) {
+    fmt::print("{} takes {:.2f} times as long while {} is busy\n", c.device, c.factor, c.beside);
   }
 }
 
@@ -46,7 +50,12 @@ void profile(const Options& options) {
   std::optional<sc::Profile> result;
   {
     ProgressBar bar{"measuring"};
-    result = sc::measure(parts, open_devices(specs), {.runs = options.runs, .progress = bar.callback()});
+    result = sc::measure(parts, open_devices(specs),
+                         {.depth = options.hooks ? sc::MeasureDepth::hooks : sc::MeasureDepth::direct,
+                          .runs = options.runs,
+                          .contention_cuts = options.contention_cuts,
+                          .resume = options.output.empty() ? "" : options.output + ".part",
+                          .progress = bar.callback()});
   }
   if (!options.output.empty()) result->save(options.output);
   if (options.json) {
@@ -73,11 +82,20 @@ void add_profile(CLI::App& app) {
       ->check(within(1, 10000))
       ->type_name("N")
       ->capture_default_str();
+  command->add_flag("--hooks", options->hooks,
+                    "timestamps inside one build per device instead of a build per cut: seconds, less exact");
+  command
+      ->add_option("--contention", options->contention_cuts,
+                   "cuts at which two devices are timed side by side; 0: not at all")
+      ->check(within(0, 5))
+      ->type_name("N")
+      ->capture_default_str();
   command->add_flag("--json", options->json, "one JSON object instead of a table");
   add_granularity(*command, options->granularity);
   command->footer(
       "Examples:\n  splitcnn profile zoo:resnet50 -o resnet50.json\n  splitcnn profile net.onnx --devices "
-      "dpu,cpu/2 --runs 15 -o p.json");
+      "dpu,cpu/2 --runs 15 -o p.json\n\nA measurement with -o that was stopped goes on where it was when it "
+      "is started again the same way.");
   command->callback([options] { profile(*options); });
 }
 

@@ -30,6 +30,7 @@ class SPLITCNN_API CpuStage : public Stage {
   void prepare() override;
   Ticket submit(const Batch& batch) override;
   Status wait(Ticket ticket, Clock::time_point deadline) override;
+  std::vector<NodeTime> time_nodes(const Batch& batch) override;
 
  private:
   struct Impl;

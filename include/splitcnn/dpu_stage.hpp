@@ -38,6 +38,7 @@ class SPLITCNN_API DpuStage : public Stage {
   void prepare() override;
   Ticket submit(const Batch& batch) override;
   Status wait(Ticket ticket, Clock::time_point deadline) override;
+  std::vector<NodeTime> time_nodes(const Batch& batch) override;
 
  private:
   struct Impl;

@@ -72,13 +72,25 @@ struct Profile {
 
 class Partitioner;
 
-struct MeasureOptions {
-  int runs = 7;                    ///< timed runs per piece after one warm-up; the median counts
-  std::function<void(std::size_t, std::size_t)> progress{};  ///< (pieces done, pieces in all)
+enum class MeasureDepth : std::uint8_t {
+  direct,  ///< every prefix and suffix is built and timed as it is
+  hooks,   ///< one build per device with timestamps inside, corrected at a few cuts timed as they are: seconds instead of minutes
 };
 
-/// Measures every prefix and suffix of every cut on every open device, on seeded noise. Blocks; runs on the calling thread.
-/// Pieces a device cannot run are NaN; a device that can run nothing is left out with a warning.
+struct MeasureOptions {
+  MeasureDepth depth = MeasureDepth::direct;
+  int runs = 7;                    ///< timed runs per piece after one warm-up; the median counts, so that outliers do not
+  int anchors = 6;                 ///< with hooks: cuts that are also timed as they are; at least 5
+  int contention_cuts = 3;         ///< cuts at which two devices are timed side by side; 0 = not at all
+  /// Pieces measured so far are kept here and not measured again by a call that is otherwise the same; removed at the end. Empty = not kept.
+  std::filesystem::path resume{};
+  std::function<void(std::size_t, std::size_t)> progress{};  ///< (pieces done, pieces in all), never less than before
+};
+
+/// Measures every prefix and suffix of every cut on every open device, on seeded noise, and what pairs of devices do to each other. Blocks; runs on
+/// the calling thread (contention: on one more). Pieces a device cannot run are NaN; a device that can run nothing is left out with
+/// a warning. Watts where the machine has energy counters that may be read (RAPL); they are the whole processor's. Throws the
+/// stages' errors, io (resume).
 [[nodiscard]] SPLITCNN_API Profile measure(const Partitioner& parts, const Devices& devices, const MeasureOptions& options = {});
 
 }  // namespace splitcnn::inline v0

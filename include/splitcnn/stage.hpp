@@ -31,6 +31,12 @@ struct Batch {
   std::span<const TensorView> outputs;
 };
 
+/// A moment inside a batch: `ms` after its start, everything for the node was done (and, where nodes are fused, for those fused with it).
+struct NodeTime {
+  std::size_t node = 0;  ///< NodeId in the stage's graph
+  double ms = 0;
+};
+
 /// Names one submitted batch of one stage. Tickets are waited for in the order they were submitted.
 struct Ticket {
   std::uint64_t id = 0;
@@ -68,9 +74,12 @@ class SPLITCNN_API Stage {
   /// `slot` in 0..depth-1. nullopt (the default) lets the pipeline allocate. Asked once per slot, before prepare().
   virtual std::optional<std::vector<TensorView>> try_input_buffers(std::size_t slot);
 
+  /// Runs a batch with timestamps inside, for profiling: one entry per instruction, in order; the rest of the batch's time is conversions. Empty
+  /// where the stage cannot look inside (the default) or the batch failed. May allocate. Called like submit(), with nothing in flight.
+  virtual std::vector<NodeTime> time_nodes(const Batch& batch);
+
  private:
   virtual void reserved_0();  // room for one more virtual within an ABI version
-  virtual void reserved_1();
 };
 
 /// A user's own function as a stage; runs synchronously, one frame per call, on its own worker unless `device` names a

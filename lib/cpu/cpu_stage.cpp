@@ -68,7 +68,9 @@ struct CpuStage::Impl {
     for (const EdgeTensor& e : io.outputs) exit.push_back(port(e, executor.output_ids()));
   }
 
-  void run_frame(std::span<const TensorView> in, std::span<const TensorView> out) {
+  /// `compute` runs the executor.
+  template <class Compute>
+  void run_frame(std::span<const TensorView> in, std::span<const TensorView> out, Compute compute) {
     constexpr Representation own{};
     std::optional<TraceSpan> span{"convert in"};
     for (std::size_t i = 0; i < entry.size(); ++i) {
@@ -76,7 +78,7 @@ struct CpuStage::Impl {
               reinterpret_cast<std::byte*>(executor.input(entry[i].index).data()));
     }
     span.emplace("compute");
-    executor.run();
+    compute();
     span.emplace("convert out");
     for (std::size_t i = 0; i < exit.size(); ++i) {
       const auto values = executor.output(exit[i].index);
@@ -112,7 +114,7 @@ Ticket CpuStage::submit(const Batch& batch) {
   }
   try {
     for (std::size_t f = 0; f < batch.frames; ++f) {
-      s.run_frame(batch.inputs.subspan(f * n_in, n_in), batch.outputs.subspan(f * n_out, n_out));
+      s.run_frame(batch.inputs.subspan(f * n_in, n_in), batch.outputs.subspan(f * n_out, n_out), [&] { s.executor.run(); });
     }
   } catch (const std::exception& e) {
     s.status = {Errc::stage_failed, s.name + ": " + e.what()};
@@ -126,6 +128,20 @@ Status CpuStage::wait(Ticket ticket, Clock::time_point) {
     return {Errc::bad_argument, s.name + ": waited for a batch that is not in flight"};
   }
   return std::move(s.status);
+}
+
+std::vector<NodeTime> CpuStage::time_nodes(const Batch& batch) {
+  Impl& s = *impl_;
+  if (batch.frames != 1 || batch.inputs.size() != s.entry.size() || batch.outputs.size() != s.exit.size()) return {};
+  const Clock::time_point start = Clock::now();
+  double before = 0;
+  std::vector<NodeTime> times;
+  s.run_frame(batch.inputs, batch.outputs, [&] {
+    before = Millis{Clock::now() - start}.count();
+    times = s.executor.run_timed();
+  });
+  for (NodeTime& t : times) t.ms += before;
+  return times;
 }
 
 }  // namespace splitcnn::inline v0

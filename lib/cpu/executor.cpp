@@ -61,6 +61,7 @@ struct CpuExecutor::Impl {
   std::vector<Block> blocks;
   cpu::OneDnn onednn;
   std::vector<Step> steps;
+  std::vector<NodeId> step_nodes;
   std::vector<Rounding> rounded_inputs;
 
   Impl(const Graph& g, NodeId first, NodeId last, const CpuExecutorOptions& o)
@@ -145,6 +146,7 @@ struct CpuExecutor::Impl {
       round_to_half(op.weights.data(), op.weights.size());
       round_to_half(op.bias.data(), op.bias.size());
     }
+    step_nodes.push_back(op.node);
     Step step = options.reference ? reference_step(op, node, context) : fast_step(op, context);
     if (!options.f16_storage || !rounded) {
       steps.push_back(std::move(step));
@@ -199,6 +201,19 @@ struct CpuExecutor::Impl {
     for (const Rounding& r : rounded_inputs) round_to_half(r.data, r.n);
     for (const Step& step : steps) step();
   }
+
+  std::vector<NodeTime> run_timed() {
+    std::vector<NodeTime> times;
+    times.reserve(steps.size());
+    const OmpThreads scope{options.threads};
+    const Clock::time_point start = Clock::now();
+    for (const Rounding& r : rounded_inputs) round_to_half(r.data, r.n);
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+      steps[i]();
+      times.push_back({step_nodes[i], Millis{Clock::now() - start}.count()});
+    }
+    return times;
+  }
 };
 
 CpuExecutor::CpuExecutor(const Graph& graph, NodeId first, NodeId last, const CpuExecutorOptions& options) {
@@ -240,5 +255,6 @@ std::span<const float> CpuExecutor::value(TensorId id) const {
 }
 
 void CpuExecutor::run() { impl_->run(); }
+std::vector<NodeTime> CpuExecutor::run_timed() { return impl_->run_timed(); }
 
 }  // namespace splitcnn::inline v0

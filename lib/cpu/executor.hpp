@@ -8,8 +8,10 @@
 /// around every run, for the calling thread only), and oneDNN's scratch memory is the executor's own.
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "splitcnn/graph.hpp"
+#include "splitcnn/stage.hpp"
 
 namespace splitcnn::inline v0 {
 
@@ -36,6 +38,8 @@ class CpuExecutor {
   [[nodiscard]] std::span<const float> value(TensorId id) const;
   /// No allocation after the first call (except with `reference`), no throw.
   void run();
+  /// The same with a timestamp after every lowered op: ms since the start of the run. Allocates.
+  std::vector<NodeTime> run_timed();
 
  private:
   struct Impl;

@@ -6,6 +6,7 @@
 #include <exception>
 #include <optional>
 
+#include "core/openmp.hpp"
 #include "dpu/soft/executor.hpp"
 #include "plan/segment_io.hpp"
 #include "splitcnn/trace.hpp"
@@ -36,6 +37,8 @@ struct DpuStage::Impl {
   DpuExecutor executor;
   std::vector<TensorSpec> input_specs, output_specs;
   std::vector<Port> inputs, outputs;
+  std::vector<NodeId> step_nodes;  // per instruction
+  int threads = 1;
   Status status;
   std::uint64_t next_ticket = 1;
 
@@ -46,6 +49,11 @@ struct DpuStage::Impl {
     const SegmentIo io = segment_io(plan, segment);
     const auto nodes = plan.graph().nodes();
     name = fmt::format("{}[{}..{}]", device, nodes[segment.first].name, nodes[segment.last - 1].name);
+    threads = std::max(options.threads, 1);
+    for (const DpuStep& step : executor.steps()) {
+      const auto at = std::find_if(nodes.begin(), nodes.end(), [&](const Node& n) { return n.name == step.name; });
+      step_nodes.push_back(static_cast<NodeId>(at - nodes.begin()));
+    }
     for (const EdgeTensor& e : io.inputs) {
       inputs.push_back(port(plan.graph(), e, executor.input_ids(), [&](std::size_t i) { return executor.input_fix_point(i); }));
       input_specs.push_back(e.spec);
@@ -63,14 +71,16 @@ struct DpuStage::Impl {
     return {i, graph.tensor(edge.id).shape, edge.representation, {.dtype = DType::i8, .fix_point = fix_point(i), .channels_last = true}};
   }
 
-  void run_frame(std::span<const TensorView> in, std::span<const TensorView> out) {
+  /// `compute` runs the executor.
+  template <class Compute>
+  void run_frame(std::span<const TensorView> in, std::span<const TensorView> out, Compute compute) {
     std::optional<TraceSpan> span{"to the DPU"};
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       const Port& p = inputs[i];
       convert(p.logical, p.outside, in[i].data, p.inside, reinterpret_cast<std::byte*>(executor.input(p.buffer).data()));
     }
     span.emplace("compute");
-    executor.run();
+    compute();
     span.emplace("from the DPU");
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       const Port& p = outputs[i];
@@ -104,7 +114,9 @@ Ticket DpuStage::submit(const Batch& batch) {
   if (batch.inputs.size() != batch.frames * ins || batch.outputs.size() != batch.frames * outs) {
     m.status = {Errc::mismatch, fmt::format("{}: {} frames need {} inputs and {} outputs each", m.name, batch.frames, ins, outs)};
   } else {
-    for (std::size_t f = 0; f < batch.frames; ++f) m.run_frame(batch.inputs.subspan(f * ins, ins), batch.outputs.subspan(f * outs, outs));
+    for (std::size_t f = 0; f < batch.frames; ++f) {
+      m.run_frame(batch.inputs.subspan(f * ins, ins), batch.outputs.subspan(f * outs, outs), [&] { m.executor.run(); });
+    }
   }
   return {m.next_ticket++};
 }
@@ -112,6 +124,21 @@ Ticket DpuStage::submit(const Batch& batch) {
 Status DpuStage::wait(Ticket ticket, Clock::time_point) {
   if (ticket.id + 1 != impl_->next_ticket) return {Errc::bad_argument, impl_->name + ": this ticket was not the last one submitted"};
   return impl_->status;
+}
+
+std::vector<NodeTime> DpuStage::time_nodes(const Batch& batch) {
+  Impl& m = *impl_;
+  if (batch.frames != 1 || batch.inputs.size() != m.inputs.size() || batch.outputs.size() != m.outputs.size()) return {};
+  std::vector<NodeTime> times;
+  const Clock::time_point start = Clock::now();
+  m.run_frame(batch.inputs, batch.outputs, [&] {
+    const OmpThreads scope{m.threads};
+    for (std::size_t i = 0; i < m.step_nodes.size(); ++i) {
+      m.executor.run_step(i);
+      times.push_back({m.step_nodes[i], Millis{Clock::now() - start}.count()});
+    }
+  });
+  return times;
 }
 
 }  // namespace splitcnn::inline v0

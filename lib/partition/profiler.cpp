@@ -1,168 +1,62 @@
-// Measuring a profile: every prefix and suffix as a real stage, loaded, run and freed one at a time.
+// Measuring a profile: curves per device, what devices do to each other, what they draw.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
-#include <random>
+#include <deque>
+#include <optional>
 
-#include "core/half.hpp"
 #include "core/log.hpp"
-#include "plan/segment_io.hpp"
+#include "partition/contention.hpp"
+#include "partition/hooks.hpp"
+#include "partition/measured_so_far.hpp"
+#include "partition/power.hpp"
+#include "plan/calibration_hash.hpp"
 #include "splitcnn/partitioner.hpp"
 
 namespace splitcnn::inline v0 {
 
 namespace {
 
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
-
-/// Noise that looks like activations to the device: small floats, full-range int8.
-void fill_with_noise(Tensor& tensor, std::mt19937_64& random) {
-  std::uniform_real_distribution<float> unit{-1, 1};
-  switch (tensor.spec().dtype) {
-    case DType::f32:
-      for (float& v : tensor.as<float>()) v = unit(random);
-      break;
-    case DType::f16:
-      for (std::uint16_t& v : tensor.as<std::uint16_t>()) v = to_half(unit(random));
-      break;
-    case DType::i8:
-    case DType::u8:
-      for (std::uint8_t& v : tensor.as<std::uint8_t>()) v = static_cast<std::uint8_t>(random());
-      break;
-  }
+/// Every prefix and suffix, built and timed.
+DeviceProfile direct_curves(Pieces& pieces, const std::function<void()>& step) {
+  DeviceProfile d{
+      .device = pieces.info().name, .backend = pieces.info().backend, .threads = pieces.info().threads};
+  const int last = pieces.units();
+  std::vector<double> spreads;
+  const auto note = [&](const PieceTime& t) {
+    d.batch = std::max(d.batch, t.batch);
+    if (std::isfinite(t.ms) && t.ms > 0) spreads.push_back(t.spread);
+    step();
+    return t.ms;
+  };
+  for (int k = 0; k <= last; ++k) d.prefix_ms.push_back(note(pieces.time(0, k)));
+  d.suffix_ms.push_back(d.prefix_ms.back());  // behind cut 0 is the whole network, measured already
+  for (int k = 1; k <= last; ++k) d.suffix_ms.push_back(note(pieces.time(k, last)));
+  if (!spreads.empty()) d.spread = median_of(std::move(spreads));
+  return d;
 }
 
-struct Buffers {
-  std::vector<Tensor> tensors;
-  std::vector<TensorView> views;
-
-  Buffers(std::span<const TensorSpec> specs, std::size_t frames) {
-    for (std::size_t f = 0; f < frames; ++f) {
-      for (const TensorSpec& spec : specs) tensors.emplace_back(spec);
-    }
-    for (Tensor& t : tensors) views.push_back(t.view());
-  }
-};
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
+std::vector<double> longest_prefix_in_halves(Pieces& pieces, const DeviceProfile& d) {
+  int end = pieces.units();
+  while (end > 1 && !std::isfinite(d.prefix_ms[static_cast<std::size_t>(end)])) --end;
+  if (end < 2) return {};
+  const int middle = end / 2;
+  const double ms = d.prefix_ms[static_cast<std::size_t>(middle)] + pieces.time(middle, end).ms -
+                    d.prefix_ms[static_cast<std::size_t>(end)];
+  return std::isfinite(ms) ? std::vector{ms} : std::vector<double>{};
 }
 
-struct Timed {
-  double ms = nan;  ///< per frame
-  std::size_t batch = 1;
-};
-
-Timed time_stage(Stage& stage, int runs) {
-  const std::size_t frames = std::max<std::size_t>(stage.preferred_batch(), 1);
-  std::mt19937_64 random{1};
-  Buffers in{stage.inputs(), frames}, out{stage.outputs(), frames};
-  for (Tensor& t : in.tensors) fill_with_noise(t, random);
-  const Batch batch{frames, in.views, out.views};
-
-  stage.prepare();
-  std::vector<double> ms;
-  for (int run = 0; run <= runs; ++run) {  // the first is the warm-up
-    const Clock::time_point start = Clock::now();
-    const Status status = stage.wait(stage.submit(batch), start + std::chrono::minutes{5});
-    if (!status.ok())
-      throw Error{status.code, fmt::format("profile of '{}': {}", stage.name(), status.message)};
-    if (run > 0) ms.push_back(Millis{Clock::now() - start}.count() / static_cast<double>(frames));
+/// The price of one more segment: what two halves cost more than the whole.
+double fixed_ms(Pieces& pieces, const DeviceProfile& d) {
+  std::vector<double> extra;
+  for (std::size_t k = 1; k + 1 < d.prefix_ms.size(); ++k) {
+    const double ms = d.prefix_ms[k] + d.suffix_ms[k] - d.prefix_ms.back();
+    if (std::isfinite(ms)) extra.push_back(ms);
   }
-  return {median(std::move(ms)), frames};
+  if (extra.empty()) extra = longest_prefix_in_halves(pieces, d);
+  return extra.empty() ? 0 : std::max(median_of(std::move(extra)), 0.0);
 }
-
-/// Measures the pieces of one device.
-class DeviceMeasurement {
- public:
-  DeviceMeasurement(const Partitioner& parts, const Devices& devices, const DeviceInfo& info,
-                    const MeasureOptions& options)
-      : parts_{parts}, devices_{devices}, info_{info}, runs_{std::max(options.runs, 1)} {
-    // The neighbour decides what crosses: a DPU hands int8 to a float device and the other way round. It is
-    // not run.
-    const bool dpu = device_kind(info.name) == DeviceKind::dpu;
-    for (const DeviceInfo& other : devices.list()) {
-      const bool other_dpu = device_kind(other.name) == DeviceKind::dpu;
-      if (other_dpu == dpu) continue;
-      (other_dpu ? dpu_neighbour_ : float_neighbour_) = other.name;
-      break;
-    }
-  }
-
-  double prefix(int k) { return piece(0, k); }
-  double suffix(int k) { return piece(k, last()); }
-
-  /// Units [first, last) on the device, the rest on its neighbours. NaN where the device cannot run them.
-  double piece(int first, int last_unit) {
-    if (first == last_unit) return 0;
-    const bool on_dpu = device_kind(info_.name) == DeviceKind::dpu;
-    if (on_dpu && (!parts_.quant() || (first == 0 && !cut(last_unit).legal))) return nan;
-    try {
-      const Plan plan = plan_of(first, last_unit);
-      const auto& segments = plan.route(0).segments;
-      const auto mine = std::find_if(segments.begin(), segments.end(), [&](const Segment& s) {
-        return s.first_unit == first && s.device == info_.name;
-      });
-      const std::unique_ptr<Stage> stage = devices_.load(plan, *mine);
-      const Timed timed = time_stage(*stage, runs_);
-      batch_ = std::max(batch_, timed.batch);
-      return timed.ms;
-    } catch (const Error& e) {
-      if (e.code() == Errc::unsupported || e.code() == Errc::not_calibrated) return nan;
-      throw;
-    }
-  }
-
-  /// The price of one more segment: what two halves cost more than the whole.
-  double fixed(const DeviceProfile& d) {
-    const double whole = d.prefix_ms.back();
-    std::vector<double> extra;
-    for (std::size_t k = 1; k + 1 < d.prefix_ms.size(); ++k) {
-      const double ms = d.prefix_ms[k] + d.suffix_ms[k] - whole;
-      if (std::isfinite(ms)) extra.push_back(ms);
-    }
-    if (extra.empty()) extra = longest_prefix_in_halves(d);
-    return extra.empty() ? 0 : std::max(median(std::move(extra)), 0.0);
-  }
-
-  [[nodiscard]] std::size_t batch() const noexcept { return batch_; }
-
- private:
-  [[nodiscard]] int last() const { return static_cast<int>(parts_.units().size()); }
-  [[nodiscard]] const Cut& cut(int k) const { return parts_.cuts()[static_cast<std::size_t>(k)]; }
-
-  std::vector<double> longest_prefix_in_halves(const DeviceProfile& d) {
-    int end = last();
-    while (end > 1 && !std::isfinite(d.prefix_ms[static_cast<std::size_t>(end)])) --end;
-    if (end < 2) return {};
-    const int middle = end / 2;
-    const double ms = d.prefix_ms[static_cast<std::size_t>(middle)] + piece(middle, end) -
-                      d.prefix_ms[static_cast<std::size_t>(end)];
-    return std::isfinite(ms) ? std::vector{ms} : std::vector<double>{};
-  }
-
-  Plan plan_of(int first, int last_unit) const {
-    std::vector<std::string> device(parts_.units().size());
-    for (int u = 0; u < last(); ++u) {
-      const bool before = u < first, inside = !before && u < last_unit;
-      const bool dpu_before = before && !dpu_neighbour_.empty() && parts_.quant() && cut(first).legal;
-      device[static_cast<std::size_t>(u)] = inside       ? info_.name
-                                            : dpu_before ? dpu_neighbour_
-                                                         : float_neighbour_;
-    }
-    return parts_.switched(device);
-  }
-
-  const Partitioner& parts_;
-  const Devices& devices_;
-  const DeviceInfo& info_;
-  int runs_;
-  std::string dpu_neighbour_, float_neighbour_ = "host";
-  std::size_t batch_ = 1;
-};
 
 bool can_run_something(const DeviceProfile& d) {
   const auto positive = [](double ms) { return std::isfinite(ms) && ms > 0; };
@@ -170,43 +64,100 @@ bool can_run_something(const DeviceProfile& d) {
          std::any_of(d.suffix_ms.begin(), d.suffix_ms.end(), positive);
 }
 
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+/// What a file of pieces measured so far belongs to.
+std::string key_of(const Partitioner& parts, const Profile& profile, const Devices& devices,
+                   const MeasureOptions& options) {
+  std::string key =
+      fmt::format("{} {} {} {} runs, {}", profile.graph_hash, static_cast<int>(parts.granularity()),
+                  profile.calibration_hash, options.runs, profile.machine);
+  for (const DeviceInfo& info : devices.list())
+    key += fmt::format(", {}={}/{} {}", info.name, info.backend, info.threads, info.detail);
+  return key;
+}
+
+class Measurement {
+ public:
+  Measurement(const Partitioner& parts, const Devices& devices, const MeasureOptions& options)
+      : parts_{parts}, devices_{devices}, options_{options} {
+    profile_.graph_hash = parts.graph().hash();
+    profile_.granularity = parts.granularity();
+    profile_.origin = Origin::measured;
+    profile_.machine = first_line(build_info());
+    if (parts.quant()) profile_.calibration_hash = calibration_hash(*parts.quant());
+    if (!options.resume.empty()) so_far_.emplace(options.resume, key_of(parts, profile_, devices, options));
+    const std::size_t per_device =
+        options.depth == MeasureDepth::hooks ? 2 * anchors() - 1 : 2 * parts.cuts().size() - 1;
+    all_ = devices.list().size() * per_device + (options.contention_cuts > 0 ? pairs() : 0);
+  }
+
+  Profile run() {
+    for (const DeviceInfo& info : devices_.list())
+      pieces_.emplace_back(parts_, devices_, info, options_.runs, so_far_ ? &*so_far_ : nullptr);
+    std::vector<Pieces*> present;
+    for (Pieces& pieces : pieces_) {
+      DeviceProfile d = device(pieces);
+      if (can_run_something(d)) {
+        profile_.devices.push_back(std::move(d));
+        present.push_back(&pieces);
+      } else {
+        log(LogLevel::warning, fmt::format("profile: {} can run no part of '{}'; it is left out",
+                                           pieces.info().name, parts_.graph().name()));
+      }
+    }
+    if (options_.contention_cuts > 0) side_by_side(present);
+    if (so_far_) so_far_->finish();
+    if (options_.progress) options_.progress(all_, all_);
+    return std::move(profile_);
+  }
+
+ private:
+  [[nodiscard]] std::size_t anchors() const {
+    return static_cast<std::size_t>(std::max(options_.anchors, 5));
+  }
+  [[nodiscard]] std::size_t pairs() const {
+    return devices_.list().size() * (devices_.list().size() - 1) / 2;
+  }
+  void step() {
+    if (options_.progress && done_ + 1 < all_) options_.progress(++done_, all_);
+  }
+
+  DeviceProfile device(Pieces& pieces) {
+    const auto tick = [this] { step(); };
+    std::optional<DeviceProfile> d;
+    if (options_.depth == MeasureDepth::hooks)
+      d = hook_curves(parts_, pieces, static_cast<int>(anchors()), options_.runs, tick);
+    if (!d) d = direct_curves(pieces, tick);
+    d->fixed_ms = fixed_ms(pieces, *d);
+    if (const std::unique_ptr<Stage> whole = can_read_power() ? pieces.load(0, pieces.units()) : nullptr; whole) d->watts = watts_of(*whole);
+    return std::move(*d);
+  }
+
+  void side_by_side(const std::vector<Pieces*>& present) {
+    for (std::size_t a = 0; a < present.size(); ++a) {
+      for (std::size_t b = a + 1; b < present.size(); ++b) {
+        const auto pair = measure_contention(*present[a], profile_.devices[a], *present[b],
+                                             profile_.devices[b], options_.contention_cuts, options_.runs);
+        profile_.contention.insert(profile_.contention.end(), pair.begin(), pair.end());
+        step();
+      }
+    }
+  }
+
+  const Partitioner& parts_;
+  const Devices& devices_;
+  const MeasureOptions& options_;
+  Profile profile_;
+  std::optional<MeasuredSoFar> so_far_;
+  std::deque<Pieces> pieces_;
+  std::size_t done_ = 0, all_ = 0;
+};
+
 }  // namespace
 
 Profile measure(const Partitioner& parts, const Devices& devices, const MeasureOptions& options) {
-  Profile profile;
-  profile.graph_hash = parts.graph().hash();
-  profile.granularity = parts.granularity();
-  profile.origin = Origin::measured;
-  const std::string build = build_info();
-  profile.machine = build.substr(0, build.find('\n'));
-
-  const std::size_t cuts = parts.cuts().size(), all = devices.list().size() * (2 * cuts - 1);
-  std::size_t done = 0;
-  const auto step = [&] {
-    if (options.progress) options.progress(std::min(++done, all), all);
-  };
-  for (const DeviceInfo& info : devices.list()) {
-    DeviceMeasurement device{parts, devices, info, options};
-    DeviceProfile d{.device = info.name, .backend = info.backend, .threads = info.threads};
-    for (std::size_t k = 0; k < cuts; ++k) {
-      d.prefix_ms.push_back(device.prefix(static_cast<int>(k)));
-      step();
-    }
-    for (std::size_t k = 0; k < cuts; ++k) {
-      // the suffix behind cut 0 is the prefix before the last: the whole network, measured already
-      d.suffix_ms.push_back(k == 0 ? d.prefix_ms.back() : device.suffix(static_cast<int>(k)));
-      if (k > 0) step();
-    }
-    d.fixed_ms = device.fixed(d);
-    d.batch = device.batch();
-    if (can_run_something(d)) {
-      profile.devices.push_back(std::move(d));
-    } else {
-      log(LogLevel::warning, fmt::format("profile: {} can run no part of '{}'; it is left out", info.name,
-                                         parts.graph().name()));
-    }
-  }
-  return profile;
+  return Measurement{parts, devices, options}.run();
 }
 
 }  // namespace splitcnn::inline v0

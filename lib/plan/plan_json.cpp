@@ -7,6 +7,7 @@
 #include "core/input_transform_json.hpp"
 #include "core/json_file.hpp"
 #include "plan/segment_io.hpp"
+#include "plan/calibration_hash.hpp"
 #include "splitcnn/plan.hpp"
 
 namespace splitcnn::inline v0 {
@@ -16,28 +17,6 @@ namespace {
 constexpr const char* format_name = "splitcnn-plan";
 constexpr int format_version = 2;  ///< 2: standby routes
 constexpr Origin origins[] = {Origin::none, Origin::measured, Origin::modelled, Origin::predicted};
-
-/// FNV-1a over every fix point: plans must not run with another calibration than the one they were made for.
-std::string calibration_hash(const QuantizedGraph& quant) {
-  std::uint64_t hash = 0xcbf29ce484222325u;
-  const auto add = [&hash](std::int64_t value) {
-    for (int i = 0; i < 8; ++i) {
-      hash ^= static_cast<std::uint64_t>(value) >> (8 * i) & 0xff;
-      hash *= 0x100000001b3u;
-    }
-  };
-  const auto tensors = quant.graph().tensors();
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    if (!tensors[i].constant) add(quant.fix_point(static_cast<TensorId>(i)));
-  }
-  for (const WeightQuant& w : quant.weights()) {
-    for (const std::int64_t part : {std::int64_t{w.node}, std::int64_t{w.folded_through},
-                                    std::int64_t{w.weight_fix_point}, std::int64_t{w.bias_fix_point}}) {
-      add(part);
-    }
-  }
-  return fmt::format("{:016x}", hash);
-}
 
 nlohmann::json to_json(const Route& route) {
   nlohmann::json segments = nlohmann::json::array();
