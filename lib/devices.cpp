@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "dpu/remote/process.hpp"
 #include "partition/virtual_stage.hpp"
 #include "plan/segment_io.hpp"
 #include "splitcnn/cpu_stage.hpp"
@@ -18,6 +19,7 @@ namespace splitcnn::inline v0 {
 struct Devices::Impl {
   std::vector<DeviceInfo> devices;
   std::vector<std::string> asked;  // per device: the back end that was insisted on, empty for automatic
+  DpuWorkerOptions worker;
   std::optional<Profile> simulated;  // virtual devices: what they take
   std::shared_ptr<VirtualClocks> clocks;
 
@@ -116,27 +118,37 @@ std::string onednn_line() {
   return info.substr(begin, info.find('\n', begin) - begin);
 }
 
-DeviceInfo open_dpu(const Request& r) {
-  const std::string no_vart = "VART is not part of this build";
-  if (r.backend == "vart") {
-    refuse(Errc::no_device, r.position, r.name + "=vart",
-           no_vart + "; leave out \"=vart\" for the software DPU, which computes the same bytes");
+bool is_worker(const Request& r) { return r.backend == "vart" || r.backend == "local" || r.backend.find("://") != std::string::npos; }
+
+/// Where a DPU's worker is: what stands behind '='.
+std::string worker_address(const std::string& backend) { return backend == "vart" ? "local" : backend; }
+
+DeviceInfo open_worker(const Request& r, const DpuWorkerOptions& worker) {
+  DeviceInfo info{.name = r.name, .backend = "vart", .detail = "worker at " + worker_address(r.backend), .threads = r.threads};
+  if (info.detail.find("://") != std::string::npos) {
+    if (!r.backend.starts_with("tcp://")) unknown_backend(r, "the addresses local and tcp://HOST:PORT");
+    return info;
   }
-  if (r.backend.find("://") != std::string::npos) {
-    refuse(Errc::not_built, r.position, r.name + "=" + r.backend,
-           "DPUs in another process or on a board are not in this version; leave out the address for the "
-           "software DPU");
+  try {
+    info.detail += ", " + dpu::find_worker(worker.program).string();
+  } catch (const Error& e) {
+    refuse(e.code(), r.position, r.name + "=" + r.backend, std::string{e.what()} + "; or leave out \"=" + r.backend + "\" for the software DPU, which computes the same bytes");
   }
+  return info;
+}
+
+DeviceInfo open_dpu(const Request& r, const DpuWorkerOptions& worker) {
+  if (is_worker(r)) return open_worker(r, worker);
   DeviceInfo info{.name = r.name, .backend = "software", .detail = onednn_line(), .threads = r.threads};
   if (r.backend.empty()) {
-    info.why = no_vart + ": the software DPU computes the same bytes on the CPU";
+    info.why = "VART runs in a worker process and none was asked for (dpu:0=local, dpu:0=tcp://board:7700): the software DPU computes the same bytes on the CPU";
   } else if (r.backend == "software") {
     info.why = "asked for";
   } else if (r.backend == "scalar") {
     info.detail = "reference kernels";
     info.why = "asked for";
   } else {
-    unknown_backend(r, "software, scalar and vart");
+    unknown_backend(r, "software, scalar, vart (or local) and tcp://HOST:PORT");
   }
   return info;
 }
@@ -184,8 +196,11 @@ std::size_t Devices::Impl::find(std::string_view name) const {
               fmt::format("device '{}': is not open; open are {}; name it in Devices::open", name, names())};
 }
 
-Devices Devices::open(std::string_view spec) {
+Devices Devices::open(std::string_view spec) { return open(spec, {}); }
+
+Devices Devices::open(std::string_view spec, const DpuWorkerOptions& worker) {
   auto impl = std::make_unique<Impl>();
+  impl->worker = worker;
   for (std::size_t begin = 0, position = 1; begin <= spec.size(); ++position) {
     const std::size_t end = std::min(spec.find(',', begin), spec.size());
     const Request r = parse(spec.substr(begin, end - begin), position);
@@ -197,7 +212,7 @@ Devices Devices::open(std::string_view spec) {
     }
     switch (device_kind(r.name)) {
       case DeviceKind::dpu:
-        impl->devices.push_back(open_dpu(r));
+        impl->devices.push_back(open_dpu(r, worker));
         break;
       case DeviceKind::gpu:
         impl->devices.push_back(open_gpu(r));
@@ -241,11 +256,14 @@ std::unique_ptr<Stage> Devices::load(const Plan& plan, const Segment& segment) c
   const DeviceInfo& info = impl_->devices[i];
   const std::string& asked = impl_->asked[i];
   switch (device_kind(info.name)) {
-    case DeviceKind::dpu:
-      return std::make_unique<DpuStage>(
-          plan, segment,
-          DpuStageOptions{.backend = asked == "scalar" ? DpuBackend::scalar : DpuBackend::automatic,
-                          .threads = info.threads});
+    case DeviceKind::dpu: {
+      DpuStageOptions options{.backend = asked == "scalar" ? DpuBackend::scalar : DpuBackend::automatic, .threads = info.threads, .worker = impl_->worker};
+      if (info.backend == "vart") {
+        options.backend = DpuBackend::vart;
+        options.worker.address = worker_address(asked);
+      }
+      return std::make_unique<DpuStage>(plan, segment, options);
+    }
     case DeviceKind::gpu:
       if (asked == "cpu-f16") break;
       return std::make_unique<GpuStage>(

@@ -8,6 +8,11 @@
 /// answers, else the CPU in FP16-storage mode, said loudly. Append "=software" or "=cudnn" to insist: then what is not
 /// there throws no_device with the reason. Other back ends to insist on: "dpu:0=scalar" (reference kernels, slow),
 /// "gpu:0=cpu-f16", "cpu=cpu-f16". "dpu" and "gpu" are short for number 0; upper and lower case are the same.
+///
+/// A DPU driven by the vendor's runtime is in another process (see DpuStage): "dpu:0=vart" or "dpu:0=local" starts one here,
+/// "dpu:0=tcp://board:7700" uses the one on a board. What it runs is in DpuWorkerOptions:
+///
+///     Devices board = Devices::open("dpu:0=tcp://board:7700,gpu:0", {.key = "board.key", .xmodel = "head.xmodel"});
 #include <functional>
 #include <memory>
 #include <span>
@@ -15,6 +20,7 @@
 #include <string_view>
 #include <vector>
 
+#include "splitcnn/dpu_stage.hpp"
 #include "splitcnn/plan.hpp"
 #include "splitcnn/stage.hpp"
 
@@ -22,7 +28,7 @@ namespace splitcnn::inline v0 {
 
 struct DeviceInfo {
   std::string name;      ///< "dpu:0"
-  std::string backend;   ///< "software", "cpu-f32", "cpu-f16" (stand-in for a GPU), "cudnn", "vart"
+  std::string backend;   ///< "software", "cpu-f32", "cpu-f16" (stand-in for a GPU), "cudnn", "vart" (a worker process)
   std::string detail;    ///< instruction set, card, driver
   std::string why;       ///< why this back end and not the device itself; empty when it is the device itself
   int threads = 1;       ///< CPU threads its stages compute with
@@ -41,6 +47,8 @@ class SPLITCNN_API Devices {
   /// Comma-separated "name[=backend][/threads]", for example "dpu:0=software,gpu:0,cpu/2"; one thread each where
   /// no number is given. Throws bad_argument, no_device, not_built, naming the position in the list.
   static Devices open(std::string_view spec);
+  /// The same for DPUs in workers; `address` in `worker` is set from `spec`.
+  static Devices open(std::string_view spec, const DpuWorkerOptions& worker);
   /// Virtual devices: those of the profile, each taking the time the profile says per batch and computing nothing (outputs stay zero). The
   /// back end is "virtual". For what-if runs of plans on hardware that is not here, and of its drift.
   static Devices simulate(const Profile& profile, const SimulateOptions& options = {});

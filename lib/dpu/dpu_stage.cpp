@@ -10,27 +10,10 @@
 #include "dpu/soft/executor.hpp"
 #include "plan/segment_io.hpp"
 #include "splitcnn/trace.hpp"
+#include "dpu/remote/remote_head.hpp"
+#include "dpu/soft_head.hpp"
 
 namespace splitcnn::inline v0 {
-
-namespace {
-
-/// One tensor at the edge and the executor's buffer behind it.
-struct Port {
-  std::size_t buffer = 0;  ///< index of the executor's input or output
-  Shape logical;
-  Representation outside, inside;
-};
-
-const QuantizedGraph& calibrated(const Plan& plan) {
-  if (!plan.quant()) {
-    throw Error{Errc::not_calibrated, fmt::format("graph '{}': a DPU segment needs calibration; run `splitcnn calibrate MODEL --frames DIR` or make "
-                                                  "the plan from a QuantizedGraph", plan.graph().name())};
-  }
-  return *plan.quant();
-}
-
-}  // namespace
 
 struct DpuStage::Impl {
   std::string name, device;
@@ -39,14 +22,18 @@ struct DpuStage::Impl {
   std::vector<Port> inputs, outputs;
   std::vector<NodeId> step_nodes;  // per instruction
   int threads = 1;
+  std::string device, name;
+  SoftHead soft;
+  std::unique_ptr<RemoteHead> remote;
   Status status;
   std::uint64_t next_ticket = 1;
 
   Impl(const Plan& plan, const Segment& segment, const DpuStageOptions& options)
-      : device{segment.device},
-        executor{calibrated(plan), segment.first, segment.last,
-                 {.scalar = options.backend == DpuBackend::scalar, .threads = std::max(options.threads, 1)}} {
-    const SegmentIo io = segment_io(plan, segment);
+      : device{segment.device}, name{name_of(plan, segment)}, soft{plan, segment, options} {
+    if (options.backend == DpuBackend::vart) remote = std::make_unique<RemoteHead>(name, soft, options.worker);
+  }
+
+  static std::string name_of(const Plan& plan, const Segment& segment) {
     const auto nodes = plan.graph().nodes();
     name = fmt::format("{}[{}..{}]", device, nodes[segment.first].name, nodes[segment.last - 1].name);
     threads = std::max(options.threads, 1);
@@ -86,6 +73,7 @@ struct DpuStage::Impl {
       const Port& p = outputs[i];
       convert(p.logical, p.inside, reinterpret_cast<const std::byte*>(executor.output(p.buffer).data()), p.outside, out[i].data);
     }
+    return fmt::format("{}[{}..{}]", segment.device, nodes[segment.first].name, nodes[segment.last - 1].name);
   }
 };
 
@@ -95,33 +83,32 @@ DpuStage::~DpuStage() = default;
 
 const std::string& DpuStage::name() const noexcept { return impl_->name; }
 const std::string& DpuStage::device() const noexcept { return impl_->device; }
-std::span<const TensorSpec> DpuStage::inputs() const noexcept { return impl_->input_specs; }
-std::span<const TensorSpec> DpuStage::outputs() const noexcept { return impl_->output_specs; }
+std::span<const TensorSpec> DpuStage::inputs() const noexcept { return impl_->soft.input_specs; }
+std::span<const TensorSpec> DpuStage::outputs() const noexcept { return impl_->soft.output_specs; }
+std::size_t DpuStage::preferred_batch() const noexcept { return impl_->remote ? impl_->remote->batch() : 1; }
+std::size_t DpuStage::max_in_flight() const noexcept { return impl_->remote ? impl_->remote->in_flight() : 1; }
 
-void DpuStage::prepare() {
-  // Pages, caches, OpenMP threads. Any bytes will do.
-  for (std::size_t i = 0; i < impl_->executor.input_ids().size(); ++i) {
-    const auto in = impl_->executor.input(i);
-    std::fill(in.begin(), in.end(), std::int8_t{0});
-  }
-  impl_->executor.run();
-}
+void DpuStage::prepare() { impl_->soft.warm_up(); }
 
 Ticket DpuStage::submit(const Batch& batch) {
   Impl& m = *impl_;
-  const std::size_t ins = m.inputs.size(), outs = m.outputs.size();
+  const std::size_t ins = m.soft.inputs.size(), outs = m.soft.outputs.size();
   m.status = {};
   if (batch.inputs.size() != batch.frames * ins || batch.outputs.size() != batch.frames * outs) {
     m.status = {Errc::mismatch, fmt::format("{}: {} frames need {} inputs and {} outputs each", m.name, batch.frames, ins, outs)};
+  } else if (m.remote) {
+    return m.remote->submit(batch);
   } else {
     for (std::size_t f = 0; f < batch.frames; ++f) {
       m.run_frame(batch.inputs.subspan(f * ins, ins), batch.outputs.subspan(f * outs, outs), [&] { m.executor.run(); });
     }
+    for (std::size_t f = 0; f < batch.frames; ++f) m.soft.run_frame(batch.inputs.subspan(f * ins, ins), batch.outputs.subspan(f * outs, outs));
   }
-  return {m.next_ticket++};
+  return m.remote ? m.remote->refuse(m.status) : Ticket{m.next_ticket++};
 }
 
-Status DpuStage::wait(Ticket ticket, Clock::time_point) {
+Status DpuStage::wait(Ticket ticket, Clock::time_point deadline) {
+  if (impl_->remote) return impl_->remote->wait(ticket, deadline);
   if (ticket.id + 1 != impl_->next_ticket) return {Errc::bad_argument, impl_->name + ": this ticket was not the last one submitted"};
   return impl_->status;
 }
@@ -139,6 +126,14 @@ std::vector<NodeTime> DpuStage::time_nodes(const Batch& batch) {
     }
   });
   return times;
+DpuWorkerStats DpuStage::worker_stats() const { return impl_->remote ? impl_->remote->stats() : DpuWorkerStats{}; }
+void DpuStage::reset_worker() {
+  if (impl_->remote) impl_->remote->reset();
+}
+
+const char* to_string(DpuWorkerState state) noexcept {
+  static constexpr const char* names[] = {"none", "serving", "recovering", "exhausted"};
+  return names[static_cast<std::size_t>(state)];
 }
 
 }  // namespace splitcnn::inline v0

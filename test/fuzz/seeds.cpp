@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <fstream>
 
+#include "dpu/protocol/messages.hpp"
 #include "fuzz/fuzz.hpp"
 #include "splitcnn/open.hpp"
 
@@ -43,6 +44,30 @@ void profiles(const fs::path& out, const Graph& graph) {
   p.save(out / "two_devices.json");
 }
 
+template <class T>
+void message(std::ofstream& file, dpu::Kind kind, const T& body) {
+  const auto bytes = dpu::encode(body);
+  const auto header = dpu::encode(dpu::Header{kind, bytes.size()});
+  file.write(reinterpret_cast<const char*>(header.data()), header.size());
+  file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+}
+
+/// Both sides of a conversation.
+void conversation(const fs::path& out) {
+  using namespace dpu;
+  const TensorSpec tensor{.name = "x", .shape = {1, 8, 6, 3}, .dtype = DType::i8, .fix_point = -2};
+  std::ofstream asking{out / "application", std::ios::binary}, answering{out / "worker", std::ios::binary};
+  message(asking, Kind::hello, Hello{});
+  message(answering, Kind::welcome, Welcome{.backend = "vart", .pid = 7});
+  message(asking, Kind::proof, ProofMessage{});
+  message(asking, Kind::load, Load{{{"head.xmodel", "run", 0}}});
+  message(answering, Kind::failed, Failed{Errc::io, "head.xmodel: is not there"});
+  message(answering, Kind::loaded, Loaded{{{.name = "head", .fingerprint = "1", .batch = 6, .inputs = {tensor}, .outputs = {tensor, tensor}}}});
+  message(asking, Kind::ring, RingLayout{2, 4096});
+  message(asking, Kind::run, Run{1, 0, 1, 6});
+  message(answering, Kind::done, Done{1, 1, 6});
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -51,11 +76,12 @@ int main(int argc, char** argv) {
     return 1;
   }
   const fs::path out{argv[1]};
-  for (const char* kind : {"onnx", "plan", "profile", "calibration", "sidecar"}) fs::create_directories(out / kind);
+  for (const char* kind : {"onnx", "plan", "profile", "calibration", "sidecar", "protocol"}) fs::create_directories(out / kind);
   const Graph& graph = splitcnn_fuzz::small_graph();
   models(out / "onnx", argv[2]);
   plans(out / "plan", graph);
   profiles(out / "profile", graph);
   Quantizer{}.calibrate_synthetic(graph).save(out / "calibration" / "small.json");
+  conversation(out / "protocol");
   Sidecar{.input_transform = InputTransform{.mean = {1, 2, 3}}, .labels = {"cat", "dog"}}.save(out / "sidecar" / "small.json");
 }

@@ -69,10 +69,24 @@ TEST_CASE("bad device lists name the position and what to do", "[devices]") {
   refused("dpu:0=cudnn", Errc::bad_argument, "1", "unknown back end");
   refused("gpu:0=software", Errc::bad_argument, "1", "unknown back end");
   refused("cpu=cudnn", Errc::bad_argument, "1", "unknown back end");
-  refused("cpu,dpu:0=vart", Errc::no_device, "2", "VART");
-  refused("dpu:0=tcp://board:7700", Errc::not_built, "1", "not in this version");
-  refused("dpu:0=tcp://board:7700/2", Errc::not_built, "1", "not in this version");
-  refused("dpu:0=shm://x", Errc::not_built, "1", "not in this version");
+  refused("dpu:0=pigeon://board:7700", Errc::bad_argument, "1", "tcp://HOST:PORT");
+  refused("dpu:0=shm://x", Errc::bad_argument, "1", "tcp://HOST:PORT");
+}
+
+TEST_CASE("a DPU in a worker process needs the program, and its model when a segment is loaded", "[devices]") {
+  for (const char* spec : {"dpu:0=vart", "dpu=local"}) {
+    std::string message;
+    CHECK(code_of([&] { (void)Devices::open(spec, {.program = "/etc/passwd"}); }, &message) == Errc::no_device);
+    CHECK(message.find("/etc/passwd") != std::string::npos);
+  }
+  const Devices devices = Devices::open("cpu,dpu:0=TCP://Board:7700");  // nobody is asked before a segment is loaded
+  CHECK(devices.info("dpu").backend == "vart");
+  CHECK(devices.info("dpu").detail == "worker at tcp://board:7700");
+  const Graph graph = branching_graph();
+  const Plan plan{graph, quantised(graph), {route({{"dpu:0", 3}, {"cpu", 8}})}};
+  std::string message;
+  CHECK(code_of([&] { (void)devices.load(plan, plan.head()); }, &message) == Errc::bad_argument);
+  CHECK(message.find("xmodel") != std::string::npos);
 }
 
 TEST_CASE("what is not open is named together with what is", "[devices]") {
