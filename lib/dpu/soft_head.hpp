@@ -22,11 +22,20 @@ class SoftHead {
   SoftHead(const Plan& plan, const Segment& segment, const DpuStageOptions& options);
 
   void run_frame(std::span<const TensorView> in, std::span<const TensorView> out);
+  /// The same, saying when each node was done.
+  std::vector<NodeTime> time_nodes(std::span<const TensorView> in, std::span<const TensorView> out);
   void warm_up();
 
   DpuExecutor executor;
   std::vector<TensorSpec> input_specs, output_specs;
   std::vector<DpuPort> inputs, outputs;
+
+ private:
+  template <class Compute>
+  void run_around(std::span<const TensorView> in, std::span<const TensorView> out, Compute compute);
+
+  std::vector<NodeId> step_nodes_;  // per instruction
+  int threads_ = 1;
 };
 
 }  // namespace splitcnn::inline v0
