@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "plan_command.hpp"
+#include "report_parts.hpp"
 #include "svg.hpp"
 #include "terminal.hpp"
 
@@ -14,7 +15,7 @@ namespace tool {
 namespace {
 
 struct Options {
-  std::string model, output = "report.html", devices;
+  std::string model, output = "report.html", devices, trace, layers;
   ProfileSource source;
   sc::Granularity granularity = sc::Granularity::block;
 };
@@ -31,12 +32,10 @@ constexpr const char* style =
     ".units{display:flex;flex-wrap:wrap;gap:3px}.units span{padding:.15rem .45rem;border-radius:3px;color:#fff;font-size:.8rem}"
     ".units i{flex-basis:100%;height:0;border-top:3px dashed #1c2630;margin:.4rem 0}";
 
-std::string colour_of(const std::string& device) { return is_dpu(device) ? "#0b6e99" : is_gpu(device) ? "#b4520c" : "#5b4b8a"; }
-
 class Page {
  public:
-  Page(const Model& model, const Profiled& p, std::vector<std::string> devices)
-      : model_{model}, parts_{p.parts}, profile_{p.profile}, devices_{std::move(devices)},
+  Page(const Model& model, const Profiled& p, std::vector<std::string> devices, const Options& options)
+      : model_{model}, options_{options}, parts_{p.parts}, profile_{p.profile}, devices_{std::move(devices)},
         choice_{parts_.choose(profile_, {.a = devices_[0], .b = devices_[1]})},
         rows_{parts_.candidates(profile_, {.head = devices_[0], .tail = devices_[1]})} {
     for (const sc::Candidate& c : rows_) {
@@ -50,8 +49,9 @@ class Page {
     return fmt::format(
         "<!doctype html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width,initial-scale=1'>"
         "<title>{0}</title><style>{1}</style></head><body><h1>{0}</h1>"
-        "<p>All times on this page are <span class='badge {2}'>{2}</span>. {3}</p>{4}{5}{6}{7}{8}{9}</body></html>\n",
-        title, style, origin(), escaped(provenance()), chosen(), curves(), bytes(), timeline(), graph(), agreement());
+        "<p>All times on this page are <span class='badge {2}'>{2}</span>, unless a part says otherwise. {3}</p>{4}{5}{6}{7}{8}{9}{10}</body></html>\n",
+        title, style, origin(), escaped(provenance()), chosen(), curves(), bytes(), options_.trace.empty() ? timeline() : measured_timeline(options_.trace), graph(),
+        agreement(), options_.layers.empty() ? "" : layer_charts(options_.layers));
   }
 
  private:
@@ -172,6 +172,7 @@ class Page {
   }
 
   const Model& model_;
+  const Options& options_;
   const sc::Partitioner& parts_;
   const sc::Profile& profile_;
   std::vector<std::string> devices_;
@@ -183,13 +184,15 @@ class Page {
 void report(const Options& options) {
   const Model model = open_model(options.model);
   const Profiled profiled = open_profile(model, options.source, options.granularity);
-  const Page page{model, profiled, planned_devices(options.devices, profiled.profile)};
+  const Page page{model, profiled, planned_devices(options.devices, profiled.profile), options};
   std::ofstream file{options.output, std::ios::binary};
   if (!(file << page.html()) || !file.flush()) throw sc::Error{sc::Errc::io, options.output + ": cannot be written"};
   fmt::print("written to {}\n", options.output);
 }
 
 }  // namespace
+
+std::string colour_of(const std::string& device) { return is_dpu(device) ? "#0b6e99" : is_gpu(device) ? "#b4520c" : "#5b4b8a"; }
 
 void add_report(CLI::App& app) {
   auto options = std::make_shared<Options>();
@@ -198,6 +201,8 @@ void add_report(CLI::App& app) {
   add_profile_source(*command, options->source);
   command->add_option("-o,--output", options->output, "page to write")->type_name("R.html")->capture_default_str();
   command->add_option("--devices", options->devices, "head,tail (default: the profile's DPU and GPU)");
+  command->add_option("--trace", options->trace, "draw the timeline from this trace (splitcnn run --trace) instead of computing it")->type_name("T.json");
+  command->add_option("--layers", options->layers, "add the charts of a layer study (bench/layer_study)")->type_name("L.jsonl");
   add_granularity(*command, options->granularity);
   command->footer("Examples:\n  splitcnn report zoo:resnet50 --profile resnet50.json -o report.html\n  splitcnn report zoo:vgg16 --model zoo --granularity paper");
   command->callback([options] { report(*options); });

@@ -9,7 +9,8 @@ namespace tool {
 
 namespace {
 
-constexpr double width = 720, height = 300, left = 62, right = 14, top = 34, bottom = 44;
+constexpr double width = 720, height = 300, left = 62, right = 14, bottom = 44;
+constexpr double letter = 8.2;  ///< about the width of one
 
 /// A round step that gives about five lines.
 double step_of(double most) {
@@ -28,6 +29,7 @@ struct Axes {
   double most = 1;
   std::size_t count = 1;
   bool bars = false;
+  double top = 34;  ///< of the plot; lower when the legend needs a line of its own
 
   [[nodiscard]] double x(std::size_t i) const {
     const double room = width - left - right;
@@ -37,8 +39,17 @@ struct Axes {
   [[nodiscard]] double y(double v) const { return top + (height - top - bottom) * (1 - v / most); }
 };
 
+std::string title_of(const Chart& chart) { return chart.y_title + (chart.y_unit.empty() ? "" : ", " + chart.y_unit); }
+
+double legend_width(const Chart& chart) {
+  double sum = right;
+  for (const Series& s : chart.series) sum += letter * static_cast<double>(s.name.size()) + 32;
+  return sum;
+}
+
 Axes axes_of(const Chart& chart) {
   Axes a{.bars = chart.bars};
+  if (chart.series.size() > 1 && title_of(chart).size() * letter + legend_width(chart) > width) a.top = 56;
   double most = 0;
   for (const Series& s : chart.series) {
     a.count = std::max(a.count, s.values.size());
@@ -60,9 +71,11 @@ std::string grid(const Chart& chart, const Axes& a) {
     svg += text(left - 6, a.y(v) + 4, "end", fmt::format("{:g}", v));
   }
   const std::size_t every = std::max<std::size_t>(1, (a.count + 11) / 12);
-  for (std::size_t i = 0; i < a.count; i += every) svg += text(a.x(i), height - bottom + 18, "middle", std::to_string(i));
+  for (std::size_t i = 0; i < a.count; i += every) {
+    svg += text(a.x(i), height - bottom + 18, "middle", i < chart.x_labels.size() ? chart.x_labels[i] : std::to_string(i));
+  }
   svg += text((left + width - right) / 2, height - 6, "middle", chart.x_title);
-  return svg + text(4, 14, "start", chart.y_title + (chart.y_unit.empty() ? "" : ", " + chart.y_unit));
+  return svg + text(4, 14, "start", title_of(chart));
 }
 
 std::string line_of(const Series& s, const Axes& a) {
@@ -93,13 +106,14 @@ std::string bars_of(const Series& s, const Axes& a) {
   return svg;
 }
 
-std::string legend(const Chart& chart) {
+std::string legend(const Chart& chart, const Axes& a) {
+  const double y = a.top - 20;
   std::string svg;
   double x = width - right;
   for (auto s = chart.series.rbegin(); s != chart.series.rend(); ++s) {
-    x -= 8.2 * static_cast<double>(s->name.size());
-    svg += text(x, 14, "start", s->name);
-    svg += fmt::format("<rect x='{:.1f}' y='5' width='11' height='11' rx='2' fill='{}'/>", x - 16, s->colour);
+    x -= letter * static_cast<double>(s->name.size());
+    svg += text(x, y, "start", s->name);
+    svg += fmt::format("<rect x='{:.1f}' y='{:.1f}' width='11' height='11' rx='2' fill='{}'/>", x - 16, y - 9, s->colour);
     x -= 32;
   }
   return svg;
@@ -128,11 +142,11 @@ std::string chart_svg(const Chart& chart) {
   if (chart.marked) {
     const double x = a.x(*chart.marked);
     const bool end = x > width * 0.7;
-    svg += fmt::format("<line class='mark' x1='{0:.1f}' x2='{0:.1f}' y1='{1}' y2='{2}'/>", x, top, height - bottom);
-    svg += text(x + (end ? -5 : 5), top + 12, end ? "end" : "start", chart.mark_text, " class='marktext'");
+    svg += fmt::format("<line class='mark' x1='{0:.1f}' x2='{0:.1f}' y1='{1}' y2='{2}'/>", x, a.top, height - bottom);
+    svg += text(x + (end ? -5 : 5), a.top + 12, end ? "end" : "start", chart.mark_text, " class='marktext'");
   }
   for (const Series& s : chart.series) svg += chart.bars ? bars_of(s, a) : line_of(s, a);
-  return svg + (chart.series.size() > 1 ? legend(chart) : "") + "</svg>";
+  return svg + (chart.series.size() > 1 ? legend(chart, a) : "") + "</svg>";
 }
 
 std::string timeline_svg(const std::vector<std::string>& rows, const std::vector<Span>& spans, const std::string& unit) {

@@ -17,6 +17,7 @@ struct Chart {
   std::optional<std::size_t> marked{};  ///< an x to draw a line at
   std::string mark_text{};
   bool bars = false;
+  std::vector<std::string> x_labels{};  ///< empty: 0, 1, 2, ...
 };
 std::string chart_svg(const Chart& chart);
 

@@ -1,4 +1,6 @@
 // The report page: complete, self-contained, and a browser shows it.
+#include <fstream>
+
 #include "tool/tool.hpp"
 
 using splitcnn_test::read_text;
@@ -34,6 +36,38 @@ TEST_CASE("the report has its parts, says where its numbers come from, and needs
   CHECK(count(page, "<svg") >= 3);
   for (const char* outside : {"http:", "https:", "src=", "href=", "url(", "@import", "<script"}) CHECK(page.find(outside) == std::string::npos);
   CHECK(page.find("nan") == std::string::npos);
+}
+
+TEST_CASE("the report draws a measured trace and a layer study, and refuses what is neither") {
+  const TempDir dir;
+  const std::string trace =
+      R"({"traceEvents": [{"ph": "M", "name": "thread_name", "pid": 1, "tid": 3, "args": {"name": "dpu:0"}},)"
+      R"({"ph": "X", "cat": "run", "name": "r", "pid": 1, "tid": 3, "ts": 1000, "dur": 2000},)"
+      R"({"ph": "X", "cat": "queue", "name": "q", "pid": 1, "tid": 4, "ts": 0, "dur": 9000},)"
+      R"({"ph": "X", "cat": "run", "name": "r", "pid": 1, "tid": 3, "ts": 4000, "dur": 2500}]})";
+  std::ofstream{dir.file("t.json")} << trace;
+  std::ofstream{dir.file("l.jsonl")}
+      << R"({"name": "layer", "figure": 8, "input": 7, "channels": 64, "filters": 16, "kernel": 3, "a": "dpu:0", "b": "cpu", "ratio": 0.5})" << '\n'
+      << R"({"name": "layer", "figure": 8, "input": 14, "channels": 64, "filters": 16, "kernel": 3, "a": "dpu:0", "b": "cpu", "ratio": null})" << '\n'
+      << R"({"name": "size_class", "input": 7, "channels": [384], "filters": [512], "ratio": 0.75, "prefers": "dpu:0", "paper_prefers": "CPU"})" << '\n';
+  const auto report = [&](const std::string& rest) { return tool("report zoo:lenet5 --model zoo -o " + dir.file("r.html") + " " + rest); };
+  REQUIRE(report("--trace " + dir.file("t.json") + " --layers " + dir.file("l.jsonl")).exit_code == 0);
+  const std::string page = read_text(dir.file("r.html"));
+  for (const char* part : {"trace (t.json)", "0 0 to 2<", "1 3 to 5.5<", "time on dpu:0 over time on cpu", "Figure 12", "<td>0.75</td>"}) {
+    INFO(part);
+    CHECK(page.find(part) != std::string::npos);
+  }
+  CHECK(page.find("not a trace") == std::string::npos);
+  CHECK(page.find("nan") == std::string::npos);
+  for (const char* broken : {"{", "[]", R"({"traceEvents": []})", R"({"traceEvents": [{"ph": "X", "cat": "run"}]})"}) {
+    std::ofstream{dir.file("bad")} << broken;
+    INFO(broken);
+    for (const char* option : {"--trace ", "--layers "}) {
+      const auto result = report(option + dir.file("bad"));
+      CHECK(result.exit_code == 1);
+      CHECK(result.err.find("bad") != std::string::npos);
+    }
+  }
 }
 
 TEST_CASE("a headless browser draws the report") {
