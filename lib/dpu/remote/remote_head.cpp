@@ -175,6 +175,7 @@ std::optional<Status> RemoteHead::wait_for_worker(std::size_t slot, Flight& flig
     if (flight.where == Where::finished) {
       read_outputs(*use.link, slot, flight);
       worker_frames_ += flight.frames;
+      supervisor_->worked();
       return Status{};
     }
     if (flight.where == Where::fallback) return std::nullopt;  // the worker lives, this batch failed there

@@ -15,6 +15,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
+constexpr int healthy_batches = 3;
+
 /// Before restart number n of a row of failures: at once, then 50 ms, doubling, 5 s at most.
 Clock::duration pause_before(int n) {
   if (n <= 1) return {};
@@ -131,7 +133,6 @@ bool WorkerSupervisor::watch_healthy(std::unique_lock<std::mutex>& lock) {
     loss_ = Loss::timeout;
     why_ = "did not answer while idle";
   }
-  if (Clock::now() - stats_.serving_since > options_.window) failures_ = 0;
   return !lost_;
 }
 
@@ -152,6 +153,7 @@ void WorkerSupervisor::bury(std::unique_lock<std::mutex>& lock) {
   lock.lock();
   lost_ = false;
   stats_.pid = 0;
+  if (worked_.exchange(0) >= healthy_batches) failures_ = 0;
   (loss == Loss::timeout ? stats_.timeouts : loss == Loss::garbage ? stats_.garbage : stats_.deaths) += 1;
   note(lock, "the DPU worker was lost: " + why, LogLevel::warning);
 }

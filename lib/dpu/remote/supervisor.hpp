@@ -46,6 +46,8 @@ class WorkerSupervisor {
     std::uint64_t generation = 0;  ///< grows with every new worker: batches of an older one are lost
   };
   Use use();
+  /// A batch came back: a worker that does some is no hopeless case, and its next death starts a new row.
+  void worked() noexcept { ++worked_; }
   /// What use() handed out does not work any more; one of an older generation has been replaced already. Not while a Use is held.
   void lost(std::uint64_t generation, Loss loss, std::string why);
   /// The budget is whole again and a restart is tried at once.
@@ -74,7 +76,8 @@ class WorkerSupervisor {
   Loss loss_ = Loss::death;
   std::string why_;
   std::deque<Clock::time_point> restarts_;
-  int failures_ = 0;                      ///< since a worker last was healthy for a while
+  int failures_ = 0;                      ///< in a row
+  std::atomic<int> worked_{0};            ///< batches of this worker
   std::thread thread_;
 };
 
