@@ -18,6 +18,7 @@ int main(int argc, char** argv) {
   tool::add_run(app);
   tool::add_bench(app);
   tool::add_export(app);
+  tool::add_replay(app);
   tool::add_doctor(app);
   try {
     app.parse(argc, argv);

@@ -13,7 +13,7 @@ namespace tool {
 namespace {
 
 struct Options {
-  std::string model, input, devices = "dpu,gpu", output_dir, plan, trace;
+  std::string model, input, devices = "dpu,gpu", output_dir, plan, trace, record;
   std::optional<int> cut;
   bool json = false;
   sc::Granularity granularity = sc::Granularity::block;
@@ -131,7 +131,9 @@ void run(const Options& options) {
   const sc::Plan plan = plan_of(options, model, specs);
   std::optional<sc::Trace> trace;
   if (!options.trace.empty()) trace.emplace();
-  sc::Pipeline pipe{plan, open_devices(specs), {.trace = trace}};
+  std::optional<sc::Recorder> recorder;
+  if (!options.record.empty()) recorder.emplace(options.record, plan);
+  sc::Pipeline pipe{plan, open_devices(specs), {.wrap = recorder ? recorder->wrap() : nullptr, .trace = trace}};
   OutputFiles outputs{options.output_dir, model.graph, pipe};
   pipe.warm_up();
 
@@ -139,6 +141,7 @@ void run(const Options& options) {
   stream(pipe, frames, outputs);
   const double ms = sc::Millis{sc::Clock::now() - start}.count();
   if (trace) trace->save(options.trace);
+  if (recorder) recorder->finish();
 
   if (options.json) {
     nlohmann::json segments = nlohmann::json::array(), files = nlohmann::json::array();
@@ -182,6 +185,7 @@ void add_run(CLI::App& app) {
       ->required()
       ->type_name("D");
   command->add_option("--trace", options->trace, "what ran when, for ui.perfetto.dev or chrome://tracing")->type_name("T.json");
+  command->add_option("--record", options->record, "what every stage was given and gave back, first 100 frames, for splitcnn replay")->type_name("R.rec");
   command->add_flag("--json", options->json, "one JSON object instead of text");
   command->footer(
       "Examples:\n  splitcnn run mnist.onnx --input digits.f32 --devices cpu --output-dir out\n"

@@ -99,5 +99,6 @@ void add_run(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_doctor(CLI::App& app);
 void add_export(CLI::App& app);
+void add_replay(CLI::App& app);
 
 }  // namespace tool

@@ -1,3 +1,5 @@
+#include "plan/plan_json.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -99,28 +101,32 @@ void check_dpu_has_calibration(const nlohmann::json& value, const std::vector<Ro
 
 }  // namespace
 
-void Plan::save(const std::filesystem::path& path) const {
+nlohmann::json plan_to_json(const Plan& plan) {
   nlohmann::json routes = nlohmann::json::array();
-  for (const Route& route : routes_) routes.push_back(to_json(route));
+  for (const Route& route : plan.routes()) routes.push_back(to_json(route));
   nlohmann::json value{{"format", format_name},
-                       {"version", routes_.back().weight == 0 ? 2 : 1},  // older readers would refuse weight 0
-                       {"graph", {{"name", graph_.name()}, {"hash", graph_.hash()}}},
+                       {"version", plan.routes().back().weight == 0 ? 2 : 1},  // older readers would refuse weight 0
+                       {"graph", {{"name", plan.graph().name()}, {"hash", plan.graph().hash()}}},
                        {"calibration", nullptr},
                        {"routes", std::move(routes)},
                        {"expected",
-                        {{"interval_ms", expected_.interval_ms},
-                         {"latency_ms", expected_.latency_ms},
-                         {"origin", to_string(expected_.origin)}}},
-                       {"why", why_}};
-  if (quant_) value["calibration"] = calibration_hash(*quant_);
-  if (input_transform) value["input_transform"] = input_transform_to_json(*input_transform);
-  if (!labels.empty()) value["labels"] = labels;
-  write_json(path, value);
+                        {{"interval_ms", plan.expected().interval_ms},
+                         {"latency_ms", plan.expected().latency_ms},
+                         {"origin", to_string(plan.expected().origin)}}},
+                       {"why", plan.why()}};
+  if (plan.quant()) value["calibration"] = calibration_hash(*plan.quant());
+  if (plan.input_transform) value["input_transform"] = input_transform_to_json(*plan.input_transform);
+  if (!plan.labels.empty()) value["labels"] = plan.labels;
+  return value;
 }
 
+void Plan::save(const std::filesystem::path& path) const { write_json(path, plan_to_json(*this)); }
+
 Plan Plan::load(const std::filesystem::path& path, const Graph& graph, std::optional<QuantizedGraph> quant) {
-  const nlohmann::json value = read_json(path);
-  const std::string where = path.string();
+  return plan_from_json(read_json(path), path.string(), graph, std::move(quant));
+}
+
+Plan plan_from_json(const nlohmann::json& value, const std::string& where, const Graph& graph, std::optional<QuantizedGraph> quant) {
   check_format(value, format_name, format_version, where);
   const auto of = require<nlohmann::json>(value, "graph", where);
   const auto hash = require<std::string>(of, "hash", where + ", graph");

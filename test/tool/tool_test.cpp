@@ -1,4 +1,6 @@
 // Every command on zoo:lenet5: exit codes, JSON contracts, and outputs that agree with each other.
+#include <fstream>
+
 #include "tool/tool.hpp"
 
 #include <nlohmann/json.hpp>
@@ -203,4 +205,22 @@ TEST_CASE("doctor names every device and why it is what it is") {
   REQUIRE(text.exit_code == 0);
   for (const char* word : {"dpu:0", "gpu:0", "cpu", "oneDNN"})
     REQUIRE(text.out.find(word) != std::string::npos);
+}
+
+TEST_CASE("a recorded run replays the same bytes, on the reference kernels too") {
+  const TempDir dir;
+  const std::vector<float> frames(5 * 32 * 32, 0.25f);
+  std::ofstream{dir.file("x.f32"), std::ios::binary}.write(reinterpret_cast<const char*>(frames.data()), static_cast<std::streamsize>(frames.size() * 4));
+  const auto run = tool("run zoo:lenet5 --devices dpu,cpu --cut 3 --input " + dir.file("x.f32") + " --output-dir " + dir.file("out") + " --record " + dir.file("r.rec"));
+  INFO(run.err);
+  REQUIRE(run.exit_code == 0);
+  for (const char* devices : {"dpu,cpu", "dpu=scalar,cpu"}) {
+    const auto replay = tool("replay zoo:lenet5 " + dir.file("r.rec") + " --json --devices " + std::string{devices});
+    INFO(replay.err);
+    REQUIRE(replay.exit_code == 0);
+    CHECK(replay.out.find("\"different\":0") != std::string::npos);
+    CHECK(replay.out.find("\"failed_now\":0") != std::string::npos);
+    CHECK(replay.out.find("\"frames\":0,") == std::string::npos);
+  }
+  CHECK(tool("replay zoo:lenet5 " + dir.file("x.f32")).exit_code == 1);
 }
