@@ -78,8 +78,8 @@ void finish(Builder& b) {
   sink_clamps(b);
   if (b.options.fuse_gap_fc) fuse_gap_fc(b);
   if (b.options.fork) fork_shortcuts(b);
-  colour_arena(b);
   if (b.options.group) mark_groups(b);
+  colour_arena(b);
   for (const TailOp& op : b.program.ops) b.program.names.push_back(b.graph.nodes()[op.node].name);
   b.program.hash = hash_tail(b.program);
 }

@@ -221,8 +221,9 @@ void build_product(Builder& b, const LoweredOp& lowered) {
   if (c != no_tensor) {
     const auto sc = b.strides(c);
     const Shape& cs = b.logical(c);
-    op.c_m = cs[0] == 1 ? 0 : step(sc[0]);
-    op.c_n = cs[1] == 1 ? 0 : step(sc[1]);
+    const std::size_t last = cs.rank() - 1;  // rank 1 is one row for all
+    op.c_m = last == 0 || cs[last - 1] == 1 ? 0 : step(sc[last - 1]);
+    op.c_n = cs[last] == 1 ? 0 : step(sc[last]);
   }
   std::vector<Loop> loops;
   const auto batch_step = [&](const Shape& s, const LogicalStrides& strides, std::size_t d) {

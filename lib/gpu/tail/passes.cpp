@@ -154,6 +154,17 @@ void colour_arena(Builder& b) {
     if (ops[join].lane != 0 || ops[join].wait < 0) continue;
     for (const std::uint32_t x : ops[static_cast<std::size_t>(ops[join].wait)].x) touch(x, join);
   }
+  // A group runs frame by frame, the arena is coloured op by op: what one frame has left behind must not lie on what the next one reads.
+  for (const TailGroup& group : b.program.groups) {
+    for (std::uint32_t i = group.first; i < group.last; ++i) {
+      for (const std::uint32_t t : {ops[i].x[0], ops[i].x[1], ops[i].y}) {
+        if (t == no_tensor || b.at(t).place == Place::weights) continue;
+        touch(t, group.last - 1);
+        Life& life = lives[of[b.root(t)]];
+        life.first = std::min<std::size_t>(life.first, group.first);
+      }
+    }
+  }
   std::vector<Life*> order, placed;
   for (Life& life : lives) order.push_back(&life);
   std::stable_sort(order.begin(), order.end(), [](const Life* l, const Life* r) { return l->bytes > r->bytes; });
