@@ -100,6 +100,9 @@ struct PipelineOptions {
   std::size_t failures_to_leave = 3;                    ///< batches in a row after which a stage that can be avoided rests
   std::size_t checks_to_return = 3;                     ///< checks in a row that bring it back
   Millis check_interval{200};
+  /// A route whose first device has nothing to do takes the next frame when the one whose turn it is has two batches waiting there: no device
+  /// idles while another is behind, at the price of shares that are kept only as far as the devices keep up.
+  bool work_conserving = false;
   std::optional<ReplanOptions> replan{};                ///< share frames anew when devices drift
   /// Each stage, once loaded, is replaced by what this makes of it: to measure, to record, to inject faults.
   std::function<std::unique_ptr<Stage>(std::unique_ptr<Stage>)> wrap{};

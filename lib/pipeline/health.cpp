@@ -38,6 +38,20 @@ int PipelineCore::fitness(std::size_t route) const noexcept {
   return worst;
 }
 
+/// The route itself, or one as fit that shares frames, whose first device has nothing to do while two batches wait for that of the route.
+std::size_t PipelineCore::one_that_idles(std::size_t due, int fit) const noexcept {
+  constexpr std::size_t behind = 2;
+  const auto first_of = [&](std::size_t r) -> const StageNode& { return nodes_[wiring.routes[r].steps.front().stage]; };
+  const StageNode& waited_for = first_of(due);
+  if (waited_for.queue.size() < behind * waited_for.batch) return due;
+  for (std::size_t r = 0; r < wiring.routes.size(); ++r) {
+    const std::vector<StageNode*>& stages = first_of(r).worker->stages;
+    const auto nothing = [](const StageNode* node) { return node->queue.empty() && node->in_flight == 0; };
+    if (shares_[r] > 0 && fitness(r) == fit && std::all_of(stages.begin(), stages.end(), nothing)) return r;
+  }
+  return due;
+}
+
 /// The fittest routes share the frames by weight; standby ones are taken only where no other is as fit. Deterministic, and no
 /// route waits longer than its share: the one whose next frame is due first.
 std::size_t PipelineCore::pick_route() {
@@ -58,6 +72,10 @@ std::size_t PipelineCore::pick_route() {
     due = next;
   }
   if (!by_weight) return best;
+  if (work_conserving_) {
+    best = one_that_idles(best, best_fitness);
+    due = served_[best] + 1 / shares_[best];
+  }
   served_[best] = due;
   double least = due;
   for (std::size_t r = 0; r < routes; ++r) {

@@ -74,6 +74,7 @@ PipelineCore::PipelineCore(Stages stages, Wiring wired, const PipelineOptions& o
       check_interval_{to_clock(options.check_interval)},
       failures_to_leave_{options.failures_to_leave},
       checks_to_return_{options.checks_to_return},
+      work_conserving_{options.work_conserving},
       nodes_(stages.size()),
       worker_of_(stages.size()),
       served_(wiring.routes.size()),

@@ -209,6 +209,7 @@ struct PipelineCore : std::enable_shared_from_this<PipelineCore> {
   [[nodiscard]] Health health(const StageNode& node) const noexcept;
   [[nodiscard]] int fitness(std::size_t route) const noexcept;
   std::size_t pick_route();
+  [[nodiscard]] std::size_t one_that_idles(std::size_t due, int fit) const noexcept;
   [[nodiscard]] std::optional<std::size_t> way_around(const PipelineFrame& frame, const StageNode& node) const noexcept;
   [[nodiscard]] std::size_t where_routes_part(const PipelineFrame& frame, std::size_t other) const noexcept;
   bool reroute(PipelineFrame& frame, StageNode& node, Clock::time_point now);
@@ -273,6 +274,7 @@ struct PipelineCore : std::enable_shared_from_this<PipelineCore> {
 
   Clock::duration batch_timeout_{}, stage_deadline_{}, shortest_deadline_{}, check_interval_{};
   std::size_t failures_to_leave_ = 0, checks_to_return_ = 0;
+  bool work_conserving_ = false;
   bool has_standby_ = false;
   std::shared_ptr<TraceBuffer> trace_;  ///< nullptr: off
   std::uint32_t trace_pipeline_ = 0;

@@ -134,6 +134,30 @@ TEST_CASE("the turns of the routes are deterministic; what is not pushed takes n
   CHECK(std::string(order.begin(), order.end()) == "BABABBABAB");
 }
 
+TEST_CASE("work-conserving: a route that idles takes the frames of one that is behind, in order all the same") {
+  const Reset reset;
+  for (const bool conserving : {false, true}) {
+    CAPTURE(conserving);
+    Gate gate;
+    fake_loads().adjust = [&](FakeOptions& o) {
+      if (o.device == "gpu:0") o.gate = &gate;
+    };
+    Pipeline pipe{plan_of({route({{"gpu:0", 8}}, 0.9), route({{"gpu:1", 8}}, 0.1)}), fake_devices(), {.depth = 40, .work_conserving = conserving}};
+    for (int n = 0; n < 20; ++n) {
+      REQUIRE(pipe.push(image()) == Push::queued);
+      std::this_thread::sleep_for(Millis{2});  // enough for a stage that does nothing
+    }
+    gate.open();
+    for (std::uint64_t n = 0; n < 20; ++n) CHECK(pipe.pop()->id() == n);
+    const std::uint64_t behind = pipe.stats().stages[0].frames;
+    if (conserving) {
+      CHECK(behind < 12);
+    } else {
+      CHECK(behind == 18);
+    }
+  }
+}
+
 TEST_CASE("new frames avoid a route that lost its device") {
   const Reset reset;
   fake_loads().adjust = [](FakeOptions& o) {
