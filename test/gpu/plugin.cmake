@@ -1,0 +1,13 @@
+# The plug-in may need cuDNN and the C++ runtime, never libcuda; and it exports its one symbol.
+cmake_minimum_required(VERSION 3.25)
+execute_process(COMMAND "${READELF}" -d "${PLUGIN}" OUTPUT_VARIABLE dynamic COMMAND_ERROR_IS_FATAL ANY)
+if(dynamic MATCHES "NEEDED[^\n]*libcuda\\.so")
+  message(FATAL_ERROR "${PLUGIN} links libcuda: it cannot load where there is no driver")
+elseif(NOT dynamic MATCHES "NEEDED[^\n]*libcudnn\\.so\\.9")
+  message(FATAL_ERROR "${PLUGIN} does not name libcudnn.so.9")
+endif()
+execute_process(COMMAND "${NM}" -D --defined-only "${PLUGIN}" OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
+string(REGEX MATCHALL "[^\n]+" lines "${symbols}")
+if(NOT lines MATCHES "^[0-9a-f]+ T splitcnn_gpu_api$")
+  message(FATAL_ERROR "exports: ${lines}")
+endif()
