@@ -26,8 +26,15 @@ function(splitcnn_feature name why)
 endfunction()
 
 include(SplitcnnCuda)
-# Neither exists yet: DPU segments run on the software DPU.
-splitcnn_feature(VART "this version has no VART back end yet; leave it AUTO and DPU segments run on the software DPU")
+set(why_no_vart "")
+if(NOT "${SPLITCNN_WITH_VART}" STREQUAL "OFF")
+  find_package(VART QUIET)
+  if(NOT VART_FOUND)
+    set(why_no_vart "VART and XIR (libvart-runner, libxir, libunilog and their headers) are not found; set CMAKE_PREFIX_PATH, or leave it AUTO and DPU segments run on the software DPU")
+  endif()
+endif()
+splitcnn_feature(VART "${why_no_vart}")
+# Does not exist yet.
 splitcnn_feature(PREDICTOR "this version has no predictor yet; leave it AUTO and search a measured profile")
 
 if(PROJECT_IS_TOP_LEVEL)

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "dpu/vart/runner.hpp"
+#include "dpu/vart/xmodel_program.hpp"
 
 namespace splitcnn::inline v0::dpu {
 
@@ -37,6 +38,6 @@ class BenchRunner final : public Runner {
 
 std::unique_ptr<Runner> open_runner(const ModelRequest& request) { return std::make_unique<BenchRunner>(std::stoll(request.file)); }
 std::string runner_backend() { return "bench"; }
-std::vector<SubgraphInfo> inspect_model(const std::string&) { return {}; }
+void write_xmodel(const XmodelProgram&, const std::string&) { throw Error{Errc::not_built, "xmodel: no XIR here"}; }
 
 }  // namespace splitcnn::inline v0::dpu

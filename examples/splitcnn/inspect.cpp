@@ -100,7 +100,27 @@ void print_table(const Model& model, sc::Granularity granularity) {
     fmt::print("\n{}", wrapped(fmt::format("Cut {}: {}", ranges(at), reason)));
 }
 
+void inspect_xmodel(const Options& options) {
+  const std::string text = sc::describe_xmodel(options.model);
+  if (options.json) {
+    fmt::print("{}\n", text);
+    return;
+  }
+  const auto file = nlohmann::json::parse(text);
+  for (const auto& s : file["subgraphs"]) {
+    fmt::print("{} subgraph {}{}{}\n", s["device"].get<std::string>(), s["name"].get<std::string>(),
+               s["fingerprint"].get<std::string>().empty() ? "" : ", fingerprint " + s["fingerprint"].get<std::string>(),
+               s["weights"].get<bool>() ? "" : ", constants taken out (mode ref cannot run it)");
+    for (const char* side : {"inputs", "outputs"}) {
+      for (const auto& t : s[side]) {
+        fmt::print("  {:<7} {}  {}  fix point {}\n", side, t["name"].get<std::string>(), t["shape"].dump(), t["fix_point"].get<int>());
+      }
+    }
+  }
+}
+
 void inspect(const Options& options) {
+  if (options.model.ends_with(".xmodel")) return inspect_xmodel(options);
   const Model model = open_model(options.model);
   if (options.json) {
     fmt::print("{}\n", inspect_json(model.graph, options.granularity).dump());
@@ -115,7 +135,7 @@ void add_inspect(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* command =
       app.add_subcommand("inspect", "Shows the units of a model and every place where it can be cut");
-  command->add_option("MODEL", options->model, "ONNX file or zoo:NAME")->required();
+  command->add_option("MODEL", options->model, "ONNX file, zoo:NAME, or FILE.xmodel")->required();
   command->add_flag("--json", options->json,
                     "one JSON object: nodes, units, cuts, inputs, outputs (bytes that cross are int8)");
   add_granularity(*command, options->granularity);

@@ -40,7 +40,7 @@ std::vector<std::string> device_specs(const std::string& text) {
   return specs;
 }
 
-sc::Devices open_devices(const std::vector<std::string>& specs) {
+sc::Devices open_devices(const std::vector<std::string>& specs, const sc::DpuWorkerOptions& worker) {
   std::string all;
   bool dpu = false, cpu = false;
   for (const std::string& spec : specs) {
@@ -48,7 +48,7 @@ sc::Devices open_devices(const std::vector<std::string>& specs) {
     dpu |= is_dpu(spec);
     cpu |= device_name(spec) == "cpu";
   }
-  return sc::Devices::open(dpu && !cpu ? all + ",cpu" : all);
+  return sc::Devices::open(dpu && !cpu ? all + ",cpu" : all, worker);
 }
 
 sc::Partitioner partitioner_for(const Model& model, const std::vector<std::string>& specs,

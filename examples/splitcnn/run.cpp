@@ -14,6 +14,8 @@ namespace {
 
 struct Options {
   std::string model, input, devices = "dpu,gpu", output_dir, plan, trace, record;
+  std::string dpu_backend;
+  sc::DpuWorkerOptions worker;
   std::optional<int> cut;
   bool json = false;
   sc::Granularity granularity = sc::Granularity::block;
@@ -29,6 +31,15 @@ sc::Plan plan_of(const Options& options, const Model& model, const std::vector<s
   }
   const sc::Partitioner parts = partitioner_for(model, specs, options.granularity);
   return choose_plan(parts, {.devices = specs, .cut = options.cut});
+}
+
+/// The devices with what --dpu-backend says.
+std::vector<std::string> dpu_specs(const Options& options) {
+  std::vector<std::string> specs = device_specs(options.devices);
+  for (std::string& spec : specs) {
+    if (!options.dpu_backend.empty() && is_dpu(spec) && spec.find('=') == std::string::npos) spec.insert(device_name(spec).size(), "=" + options.dpu_backend);
+  }
+  return specs;
 }
 
 /// Output i of the model goes to <i>.f32, whatever order the pipeline has them in.
@@ -127,13 +138,13 @@ std::string route_text(const sc::Plan& plan) {
 void run(const Options& options) {
   const Model model = open_model(options.model);
   RawFrames frames{options.input, model.graph};
-  const std::vector<std::string> specs = device_specs(options.devices);
+  const std::vector<std::string> specs = dpu_specs(options);
   const sc::Plan plan = plan_of(options, model, specs);
   std::optional<sc::Trace> trace;
   if (!options.trace.empty()) trace.emplace();
   std::optional<sc::Recorder> recorder;
   if (!options.record.empty()) recorder.emplace(options.record, plan);
-  sc::Pipeline pipe{plan, open_devices(specs), {.wrap = recorder ? recorder->wrap() : nullptr, .trace = trace}};
+  sc::Pipeline pipe{plan, open_devices(specs, options.worker), {.wrap = recorder ? recorder->wrap() : nullptr, .trace = trace}};
   OutputFiles outputs{options.output_dir, model.graph, pipe};
   pipe.warm_up();
 
@@ -184,12 +195,18 @@ void add_run(CLI::App& app) {
   command->add_option("--output-dir", options->output_dir, "output number i goes to <i>.f32 there")
       ->required()
       ->type_name("D");
+  command->add_option("--dpu-backend", options->dpu_backend, "software, scalar, vart (a worker here), or tcp://HOST:PORT (on a board)")->type_name("B");
+  command->add_option("--dpu-mode", options->worker.mode, "for vart: run (the DPU) or ref (the vendor's CPU reference)")->type_name("MODE");
+  command->add_option("--xmodel", options->worker.xmodel, "for vart: the head's file, as the worker's machine names it")->type_name("FILE");
+  command->add_option("--dpu-key", options->worker.key, "key file of a worker on a board")->type_name("FILE");
+  command->add_option("--dpu-worker", options->worker.program, "the splitcnn-dpu-worker to start")->type_name("PROGRAM");
   command->add_option("--trace", options->trace, "what ran when, for ui.perfetto.dev or chrome://tracing")->type_name("T.json");
   command->add_option("--record", options->record, "what every stage was given and gave back, first 100 frames, for splitcnn replay")->type_name("R.rec");
   command->add_flag("--json", options->json, "one JSON object instead of text");
   command->footer(
       "Examples:\n  splitcnn run mnist.onnx --input digits.f32 --devices cpu --output-dir out\n"
-      "  splitcnn run mobilenet_v2.onnx --input x.f32 --devices dpu,gpu --cut 9 --output-dir out");
+      "  splitcnn run mobilenet_v2.onnx --input x.f32 --devices dpu,gpu --cut 9 --output-dir out\n"
+      "  splitcnn run mnist.onnx --input x.f32 --devices dpu --dpu-backend vart --dpu-mode ref --xmodel head.xmodel --output-dir out");
   command->callback([options] { run(*options); });
 }
 

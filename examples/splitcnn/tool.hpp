@@ -35,7 +35,7 @@ std::string device_name(const std::string& spec);
 bool is_dpu(const std::string& device);
 bool is_gpu(const std::string& device);
 /// Opens the devices, and the CPU for what a DPU cannot run.
-sc::Devices open_devices(const std::vector<std::string>& specs);
+sc::Devices open_devices(const std::vector<std::string>& specs, const sc::DpuWorkerOptions& worker = {});
 
 /// A partitioner that can plan for these devices: calibrated when a DPU is among them.
 sc::Partitioner partitioner_for(const Model& model, const std::vector<std::string>& specs,

@@ -103,4 +103,16 @@ class SPLITCNN_API DpuStage : public Stage {
 /// up: results differ by at most one step per layer. Throws unsupported (naming the node), mismatch, io.
 SPLITCNN_API void save_qdq(const QuantizedGraph& quant, NodeId first, NodeId last, const std::filesystem::path& path);
 
+/// Writes nodes [first, last) as an xmodel with one DPU subgraph, which the vendor's CPU reference runs (mode "ref") to the same bytes as the
+/// software DPU. Whether the vendor's compiler takes it for a board is unverified. XIR makes the file, in splitcnn-dpu-worker (`worker` as in
+/// DpuWorkerOptions::program). Beside it go <path>.json, the manifest (graph, calibration, nodes, tensors, checksums), and <path>.golden, a
+/// frame with the boundary tensors it must give; a stage that finds the manifest refuses the file for another graph, cut or calibration.
+/// Throws unsupported (naming the node), not_built without XIR, no_device without a worker, io.
+SPLITCNN_API void save_xmodel(const QuantizedGraph& quant, NodeId first, NodeId last, const std::filesystem::path& path,
+                              const std::filesystem::path& worker = {});
+
+/// What an xmodel holds, as one JSON object: subgraphs with device, fingerprint, runners, batch, inputs and outputs with their fix points.
+/// Needs no VART. Throws io, bad_model.
+SPLITCNN_API std::string describe_xmodel(const std::filesystem::path& path);
+
 }  // namespace splitcnn::inline v0

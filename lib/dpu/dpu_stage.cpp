@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "dpu/remote/manifest.hpp"
 #include "dpu/remote/remote_head.hpp"
 #include "dpu/soft_head.hpp"
 
@@ -16,7 +17,9 @@ struct DpuStage::Impl {
 
   Impl(const Plan& plan, const Segment& segment, const DpuStageOptions& options)
       : device{segment.device}, name{name_of(plan, segment)}, soft{plan, segment, options} {
-    if (options.backend == DpuBackend::vart) remote = std::make_unique<RemoteHead>(name, soft, options.worker);
+    if (options.backend != DpuBackend::vart) return;
+    check_manifest(plan, segment, options.worker.xmodel);
+    remote = std::make_unique<RemoteHead>(name, soft, options.worker);
   }
 
   static std::string name_of(const Plan& plan, const Segment& segment) {

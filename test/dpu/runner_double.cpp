@@ -14,6 +14,7 @@
 #include "double_model.hpp"
 #include "dpu/soft/executor.hpp"
 #include "dpu/vart/runner.hpp"
+#include "dpu/vart/xmodel_program.hpp"
 
 namespace splitcnn::inline v0::dpu {
 
@@ -143,10 +144,6 @@ std::unique_ptr<Runner> open_runner(const ModelRequest& request) {
 }
 
 std::string runner_backend() { return "test double"; }
-
-std::vector<SubgraphInfo> inspect_model(const std::string& file) {
-  const DoubleRunner runner{read_script(file)};
-  return {{.name = runner.info().name, .device = "DPU", .runners = {{"run", "double"}}, .inputs = runner.info().inputs, .outputs = runner.info().outputs}};
-}
+void write_xmodel(const XmodelProgram&, const std::string&) { throw Error{Errc::not_built, "xmodel: no XIR here"}; }
 
 }  // namespace splitcnn::inline v0::dpu

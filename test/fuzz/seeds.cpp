@@ -7,6 +7,7 @@
 #include "dpu/protocol/messages.hpp"
 #include "fuzz/fuzz.hpp"
 #include "splitcnn/open.hpp"
+#include "support/xmodel_bytes.hpp"
 
 using namespace splitcnn;
 namespace fs = std::filesystem;
@@ -76,12 +77,13 @@ int main(int argc, char** argv) {
     return 1;
   }
   const fs::path out{argv[1]};
-  for (const char* kind : {"onnx", "plan", "profile", "calibration", "sidecar", "protocol"}) fs::create_directories(out / kind);
+  for (const char* kind : {"onnx", "plan", "profile", "calibration", "sidecar", "protocol", "xmodel"}) fs::create_directories(out / kind);
   const Graph& graph = splitcnn_fuzz::small_graph();
   models(out / "onnx", argv[2]);
   plans(out / "plan", graph);
   profiles(out / "profile", graph);
   Quantizer{}.calibrate_synthetic(graph).save(out / "calibration" / "small.json");
   conversation(out / "protocol");
+  std::ofstream{out / "xmodel" / "small.xmodel", std::ios::binary} << splitcnn_test::xmodel_bytes();
   Sidecar{.input_transform = InputTransform{.mean = {1, 2, 3}}, .labels = {"cat", "dog"}}.save(out / "sidecar" / "small.json");
 }

@@ -13,6 +13,9 @@ namespace splitcnn::inline v0 {
 /// "another model's". Channels last, one frame.
 std::string compare_tensors(const TensorSpec& spec, std::span<const std::int8_t> expected, std::span<const std::int8_t> got);
 
+/// The frame itself: the same numbers everywhere and always.
+void fill_golden(std::span<const std::span<std::int8_t>> inputs);
+
 class GoldenFrame {
  public:
   /// Seeded noise through the software DPU. `inputs`, `outputs`: per port of `soft`, the worker's tensor.

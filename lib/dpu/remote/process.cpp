@@ -118,4 +118,37 @@ fs::path find_worker(const fs::path& asked) {
   throw Error{Errc::no_device, std::string{program_name} + ": is not beside this program, not in ../bin of the library and not on the PATH; install it or set SPLITCNN_DPU_WORKER"};
 }
 
+CommandResult run_command(const std::vector<std::string>& words) {
+  std::array<int, 2> ends{};
+  if (pipe2(ends.data(), O_CLOEXEC) != 0) throw_errno(Errc::no_device, words[0]);
+  const Fd read_end{ends[0]};
+  Fd write_end{ends[1]};
+  SpawnSetup setup;
+  posix_spawn_file_actions_addopen(&setup.actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_adddup2(&setup.actions, write_end.get(), STDOUT_FILENO);
+  posix_spawn_file_actions_adddup2(&setup.actions, write_end.get(), STDERR_FILENO);
+  std::vector<std::string> copies = words;
+  std::vector<char*> arguments;
+  for (std::string& word : copies) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+  pid_t pid = 0;
+  const int error = posix_spawn(&pid, words[0].c_str(), &setup.actions, nullptr, arguments.data(), environ);
+  if (error != 0) throw Error{Errc::no_device, "'" + words[0] + "': cannot be started: " + std::strerror(error)};
+  write_end.reset();
+  CommandResult result;
+  constexpr std::size_t most = 2000;
+  std::array<char, 512> bytes{};
+  for (ssize_t n = 0; (n = read(read_end.get(), bytes.data(), bytes.size())) != 0;) {
+    if (n < 0 && errno != EINTR) break;
+    result.errors.append(bytes.data(), static_cast<std::size_t>(std::max<ssize_t>(n, 0)));
+    if (result.errors.size() > most) result.errors.erase(0, result.errors.size() - most);
+  }
+  int status = 0;
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+  result.ok = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  result.how = describe(status);
+  while (!result.errors.empty() && result.errors.back() == '\n') result.errors.pop_back();
+  return result;
+}
+
 }  // namespace splitcnn::inline v0::dpu

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "dpu/protocol/fd.hpp"
 
@@ -30,5 +31,13 @@ class WorkerProcess {
 /// `asked` when given; else $SPLITCNN_DPU_WORKER; else splitcnn-dpu-worker beside this program, in ../bin of the library, or on the PATH.
 /// Throws no_device naming the places.
 std::filesystem::path find_worker(const std::filesystem::path& asked);
+
+struct CommandResult {
+  bool ok = false;
+  std::string how;     ///< "ended with exit status 1"
+  std::string errors;  ///< the last of what it said on standard error
+};
+/// Runs a program to its end. Throws no_device when it cannot be started.
+CommandResult run_command(const std::vector<std::string>& words);
 
 }  // namespace splitcnn::inline v0::dpu

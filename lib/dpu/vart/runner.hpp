@@ -39,7 +39,7 @@ struct SubgraphInfo {
   bool weights = true;                         ///< constants are there; mode "ref" needs them
   std::vector<TensorSpec> inputs, outputs;     ///< as in the file: a compiled model says batch 1 and the runner decides
 };
-/// In topological order. Throws io, bad_model, not_built.
+/// In an order in which they can run; needs no VART (xmodel_checks.cpp). Throws io, bad_model.
 std::vector<SubgraphInfo> inspect_model(const std::string& file);
 
 }  // namespace splitcnn::inline v0::dpu

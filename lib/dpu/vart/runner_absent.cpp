@@ -1,5 +1,6 @@
 // A build without VART and XIR.
 #include "dpu/vart/runner.hpp"
+#include "dpu/vart/xmodel_program.hpp"
 
 namespace splitcnn::inline v0::dpu {
 
@@ -13,6 +14,6 @@ namespace {
 
 std::unique_ptr<Runner> open_runner(const ModelRequest&) { absent(); }
 std::string runner_backend() { return {}; }
-std::vector<SubgraphInfo> inspect_model(const std::string&) { absent(); }
+void write_xmodel(const XmodelProgram&, const std::string&) { absent(); }
 
 }  // namespace splitcnn::inline v0::dpu

@@ -1,4 +1,4 @@
-#include "dpu/worker/inspect.hpp"
+#include "dpu/vart/xmodel_json.hpp"
 
 #include <cstdio>
 

@@ -1,0 +1,16 @@
+# Finds VART and XIR (Vitis AI 2.5, 3.0 or 3.5) as target VART::vart. By their files, not by their own package files: those are fatal for want
+# of Boost or pkg-config, which a client does not need. CMAKE_PREFIX_PATH says where to look.
+find_path(VART_INCLUDE_DIR vart/runner.hpp)
+find_path(XIR_INCLUDE_DIR xir/graph/graph.hpp)
+find_library(VART_RUNNER_LIBRARY vart-runner)
+find_library(XIR_LIBRARY xir)
+find_library(UNILOG_LIBRARY unilog)
+include(FindPackageHandleStandardArgs)
+find_package_handle_standard_args(VART REQUIRED_VARS VART_RUNNER_LIBRARY XIR_LIBRARY UNILOG_LIBRARY VART_INCLUDE_DIR XIR_INCLUDE_DIR)
+if(VART_FOUND AND NOT TARGET VART::vart)
+  get_filename_component(VART_LIBRARY_DIR "${VART_RUNNER_LIBRARY}" DIRECTORY)
+  add_library(VART::vart INTERFACE IMPORTED GLOBAL)
+  target_include_directories(VART::vart SYSTEM INTERFACE "${VART_INCLUDE_DIR}" "${XIR_INCLUDE_DIR}")
+  target_link_libraries(VART::vart INTERFACE "${VART_RUNNER_LIBRARY}" "${XIR_LIBRARY}" "${UNILOG_LIBRARY}" "-Wl,-rpath-link,${VART_LIBRARY_DIR}")
+endif()
+mark_as_advanced(VART_INCLUDE_DIR XIR_INCLUDE_DIR VART_RUNNER_LIBRARY XIR_LIBRARY UNILOG_LIBRARY)
