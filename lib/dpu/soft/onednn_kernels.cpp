@@ -38,10 +38,6 @@ memory::desc nhwc(const Extent& e, DataType type) { return {{e.n, e.c, e.h, e.w}
 
 onednn::ConvolutionDesc describe_conv(const ConvSpec& s, DataType source, DataType weights, DataType destination, bool bias) {
   const Window& w = s.window;
-  // oneDNN wants padding that matches the output size exactly; a window may leave a rest, or (ceil mode never happens here) not.
-  const auto after = [](std::int64_t in, std::int64_t out, int kernel, int stride, int dilation, int before) {
-    return (out - 1) * stride + std::int64_t{kernel - 1} * dilation + 1 - in - before;
-  };
   const std::int64_t ig = s.in.c / s.groups, og = s.out.c / s.groups;
   const memory::dims dims = s.groups == 1 ? memory::dims{s.out.c, s.in.c, w.kernel_h, w.kernel_w}
                                           : memory::dims{s.groups, og, ig, w.kernel_h, w.kernel_w};
@@ -52,8 +48,7 @@ onednn::ConvolutionDesc describe_conv(const ConvSpec& s, DataType source, DataTy
           .strides = {w.stride_h, w.stride_w},
           .dilations = {w.dilation_h, w.dilation_w},
           .pad_before = {w.pad_top, w.pad_left},
-          .pad_after = {after(s.in.h, s.out.h, w.kernel_h, w.stride_h, w.dilation_h, w.pad_top),
-                        after(s.in.w, s.out.w, w.kernel_w, w.stride_w, w.dilation_w, w.pad_left)}};
+          .pad_after = {w.pad_bottom, w.pad_right}};
 }
 
 /// The strided 1x1 kernel of oneDNN 2.6 for AVX2 gives wrong bytes now and then with two threads (seen by the long sweep: four in 120 runs, always
