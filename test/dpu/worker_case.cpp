@@ -50,13 +50,14 @@ void write(const fs::path& path, const std::string& text) { std::ofstream{path, 
 
 }  // namespace
 
-ListeningWorker::ListeningWorker(const std::string& key, const std::string& models) {
+ListeningWorker::ListeningWorker(const std::string& key, const std::string& models, const std::string& program) {
+  const char* path = program.empty() ? SPLITCNN_TEST_WORKER : program.c_str();
   std::array<int, 2> out{};
   if (pipe2(out.data(), O_CLOEXEC) != 0) throw std::runtime_error{"no pipe"};
   pid_ = fork();
   if (pid_ == 0) {
     dup2(out[1], 1);
-    execl(SPLITCNN_TEST_WORKER, SPLITCNN_TEST_WORKER, "--listen", "127.0.0.1:0", "--key", key.c_str(), "--models", models.c_str(), nullptr);
+    execl(path, path, "--listen", "127.0.0.1:0", "--key", key.c_str(), "--models", models.c_str(), nullptr);
     _exit(127);
   }
   close(out[1]);

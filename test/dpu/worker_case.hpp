@@ -18,7 +18,8 @@ namespace splitcnn_test {
 /// splitcnn-dpu-worker --listen on a free port of this machine, ended with the object.
 class ListeningWorker {
  public:
-  ListeningWorker(const std::string& key, const std::string& models);
+  /// `models`: empty for any file; `program`: empty for the double.
+  ListeningWorker(const std::string& key, const std::string& models, const std::string& program = {});
   ListeningWorker(const ListeningWorker&) = delete;
   ListeningWorker& operator=(const ListeningWorker&) = delete;
   ~ListeningWorker();
