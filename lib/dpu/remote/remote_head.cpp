@@ -62,8 +62,9 @@ void RemoteHead::start(const std::string& name, const DpuWorkerOptions& options)
   if (!options.key.empty()) s.link.key = dpu::read_key(options.key.string());
   // The first check is the one that finds out about the model; later ones only have to find it unchanged.
   s.check = [this, start = s.link.start_time](dpu::WorkerLink& link) {
+    const auto patience = golden_ ? deadline_ + std::chrono::seconds{1} : std::max(start, deadline_);
     match(link.loaded().models[0]);
-    golden_->check(link, Clock::now() + std::max(start, deadline_));
+    golden_->check(link, Clock::now() + patience);
   };
   supervisor_ = std::make_unique<dpu::WorkerSupervisor>(std::move(s));
 }

@@ -27,8 +27,11 @@ Clock::duration pause_before(int n) {
 
 WorkerSupervisor::WorkerSupervisor(SupervisorOptions options) : options_{std::move(options)}, wake_{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)} {
   if (!wake_) throw_errno(Errc::no_device, "supervising a DPU worker");
+  const auto start = Clock::now();
   link_ = std::make_unique<WorkerLink>(options_.link);
   if (options_.check) options_.check(*link_);
+  restart_ = options_.link;
+  restart_.start_time = std::min(options_.link.start_time, std::max<Clock::duration>(std::chrono::seconds{2}, 5 * (Clock::now() - start)));
   generation_ = 1;
   stats_ = {.state = DpuWorkerState::serving, .pid = link_->pid(), .serving_since = Clock::now(), .backend = link_->backend()};
   thread_ = std::thread{[this] { watch(); }};
@@ -177,7 +180,7 @@ void WorkerSupervisor::restart(std::unique_lock<std::mutex>& lock) {
   std::unique_ptr<WorkerLink> fresh;
   std::string why;
   try {
-    fresh = std::make_unique<WorkerLink>(options_.link);
+    fresh = std::make_unique<WorkerLink>(restart_);
     if (options_.check) options_.check(*fresh);
   } catch (const std::exception& e) {
     fresh.reset();

@@ -63,6 +63,7 @@ class WorkerSupervisor {
   void note(std::unique_lock<std::mutex>& lock, const std::string& why, LogLevel level);
 
   const SupervisorOptions options_;
+  LinkOptions restart_{};                 ///< with less patience than the first start: the destructor may have to wait for one
   Fd wake_;
   mutable std::mutex link_mutex_;         ///< the link and its use
   std::unique_ptr<WorkerLink> link_;
