@@ -16,6 +16,7 @@ struct Options {
   std::string model, input, devices = "dpu,gpu", output_dir, plan, trace, record;
   std::string dpu_backend;
   sc::DpuWorkerOptions worker;
+  std::vector<std::filesystem::path> xmodels;
   std::optional<int> cut;
   bool json = false;
   sc::Granularity granularity = sc::Granularity::block;
@@ -144,7 +145,10 @@ void run(const Options& options) {
   if (!options.trace.empty()) trace.emplace();
   std::optional<sc::Recorder> recorder;
   if (!options.record.empty()) recorder.emplace(options.record, plan);
-  sc::Pipeline pipe{plan, open_devices(specs, options.worker), {.wrap = recorder ? recorder->wrap() : nullptr, .trace = trace}};
+  sc::DpuWorkerOptions worker = options.worker;
+  if (options.xmodels.size() == 1) worker.xmodel = options.xmodels[0];
+  else worker.xmodels = options.xmodels;
+  sc::Pipeline pipe{plan, open_devices(specs, worker), {.wrap = recorder ? recorder->wrap() : nullptr, .trace = trace}};
   OutputFiles outputs{options.output_dir, model.graph, pipe};
   pipe.warm_up();
 
@@ -197,7 +201,7 @@ void add_run(CLI::App& app) {
       ->type_name("D");
   command->add_option("--dpu-backend", options->dpu_backend, "software, scalar, vart (a worker here), or tcp://HOST:PORT (on a board)")->type_name("B");
   command->add_option("--dpu-mode", options->worker.mode, "for vart: run (the DPU) or ref (the vendor's CPU reference)")->type_name("MODE");
-  command->add_option("--xmodel", options->worker.xmodel, "for vart: the head's file, as the worker's machine names it")->type_name("FILE");
+  command->add_option("--xmodel", options->xmodels, "for vart: the head's file, as the worker's machine names it; several for plans with several DPU segments")->type_name("FILE");
   command->add_option("--dpu-key", options->worker.key, "key file of a worker on a board")->type_name("FILE");
   command->add_option("--dpu-worker", options->worker.program, "the splitcnn-dpu-worker to start")->type_name("PROGRAM");
   command->add_option("--trace", options->trace, "what ran when, for ui.perfetto.dev or chrome://tracing")->type_name("T.json");

@@ -16,6 +16,7 @@
 /// are f32 in the model's own layout, converted on entry (R(x * 2^fix_point)) and exit (x * 2^-fix_point). With an
 /// input transform in the plan, the graph input is an 8-bit frame already turned into int8 (see Pipeline::push).
 #include <filesystem>
+#include <vector>
 
 #include "splitcnn/plan.hpp"
 #include "splitcnn/stage.hpp"
@@ -47,6 +48,9 @@ struct DpuWorkerOptions {
   int restarts = 5;                   ///< within restart_window; then the fallback goes on until reset_worker()
   Millis restart_window{60000};
   DpuFallback fallback = DpuFallback::software;
+  /// Instead of `xmodel`, for plans with several segments on the DPU (layer switching): each segment takes the file whose manifest
+  /// (<file>.json, read here) is for its nodes. Every segment has a worker process of its own.
+  std::vector<std::filesystem::path> xmodels{};
 };
 
 enum class DpuWorkerState : std::uint8_t { none, serving, recovering, exhausted };

@@ -18,8 +18,10 @@ struct DpuStage::Impl {
   Impl(const Plan& plan, const Segment& segment, const DpuStageOptions& options)
       : device{segment.device}, name{name_of(plan, segment)}, soft{plan, segment, options} {
     if (options.backend != DpuBackend::vart) return;
-    check_manifest(plan, segment, options.worker.xmodel);
-    remote = std::make_unique<RemoteHead>(name, soft, options.worker);
+    DpuWorkerOptions worker = options.worker;
+    if (worker.xmodel.empty() && !worker.xmodels.empty()) worker.xmodel = choose_xmodel(segment, worker.xmodels);
+    check_manifest(plan, segment, worker.xmodel);
+    remote = std::make_unique<RemoteHead>(name, soft, worker);
   }
 
   static std::string name_of(const Plan& plan, const Segment& segment) {

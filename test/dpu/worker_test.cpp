@@ -1,8 +1,10 @@
 // DpuStage with a worker process: both transports, and everything that can go wrong with the other side. The worker is the real one but for
 // its runner, the double of runner_double.cpp.
+#include <fstream>
 #include <random>
 #include <thread>
 
+#include "dpu/remote/manifest.hpp"
 #include "dpu/worker_case.hpp"
 #include "support/catch.hpp"
 
@@ -193,4 +195,25 @@ TEST_CASE("a slow start is waited for, and a stage can be closed while its worke
   DpuStage stage{c.plan, c.plan.head(), c.options()};
   run_batches(c, stage, 2, 6);
   CHECK(stage.worker_stats().fallback_frames == 12);
+}
+
+TEST_CASE("each DPU segment of a plan takes the xmodel that is for it", "[dpu]") {
+  const QuantizedGraph quant = double_network("small");
+  const auto last = static_cast<NodeId>(quant.graph().nodes().size());
+  const Plan plan{quant.graph(), quant, {Route{{{.device = "dpu:0", .first = 0, .last = 2}, {.device = "cpu", .first = 2, .last = 3}, {.device = "dpu:0", .first = 3, .last = last}}}}};
+  DpuWorkerCase folder{"small 0 2 6", false};
+  auto options = folder.options();
+  std::vector<std::unique_ptr<DpuStage>> stages;
+  for (const std::size_t i : {std::size_t{0}, std::size_t{2}}) {
+    const Segment& s = plan.route(0).segments[i];
+    const auto file = folder.other_key().parent_path() / ("part" + std::to_string(i));
+    std::ofstream{file} << "small " << s.first << ' ' << s.last << " 6";
+    write_manifest(quant, s.first, s.last, file);
+    options.worker.xmodels.push_back(file);
+  }
+  options.worker.xmodel.clear();
+  for (const std::size_t i : {std::size_t{2}, std::size_t{0}}) stages.push_back(std::make_unique<DpuStage>(plan, plan.route(0).segments[i], options));
+  for (const auto& stage : stages) CHECK(stage->worker_stats().state == DpuWorkerState::serving);
+  options.worker.xmodels.pop_back();
+  CHECK_THROWS_WITH(DpuStage(plan, plan.route(0).segments[2], options), Catch::Matchers::Contains("no xmodel is for nodes 3 to"));
 }

@@ -73,6 +73,20 @@ void write_manifest(const QuantizedGraph& quant, NodeId first, NodeId last, cons
                                      {"golden_sha256", hash_of(golden_path(xmodel))}});
 }
 
+fs::path choose_xmodel(const Segment& segment, std::span<const fs::path> xmodels) {
+  std::string others;
+  for (const fs::path& xmodel : xmodels) {
+    const std::string where = manifest_path(xmodel).string();
+    const nlohmann::json manifest = read_json(where);
+    check_format(manifest, format_name, format_version, where);
+    constexpr std::int64_t most = 1 << 30;
+    const auto first = require_integer(manifest, "first", where, 0, most), last = require_integer(manifest, "last", where, 0, most);
+    if (first == segment.first && last == segment.last) return xmodel;
+    others += fmt::format("{}{} to {}", others.empty() ? "" : ", ", first, last);
+  }
+  throw Error{Errc::mismatch, fmt::format("{}: no xmodel is for nodes {} to {}; there are some for {}; export that segment, too", segment.device, segment.first, segment.last, others)};
+}
+
 void check_manifest(const Plan& plan, const Segment& segment, const fs::path& xmodel) {
   std::error_code error;
   const fs::path path = manifest_path(xmodel);
