@@ -1,5 +1,5 @@
-// The runner of isolation_bench: touches every input byte once and writes every output byte, so that what is measured is the way there and
-// back. Linked into the bench (in process) and into a worker of its own.
+// The runner of isolation_bench: touches every input byte once and writes every output byte, so that what is
+// measured is the way there and back. Linked into the bench (in process) and into a worker of its own.
 #include <cstring>
 
 #include "dpu/vart/runner.hpp"
@@ -19,7 +19,8 @@ class BenchRunner final : public Runner {
   }
   [[nodiscard]] const ModelInfo& info() const noexcept override { return info_; }
 
-  Status run(std::size_t frames, std::span<const std::byte* const> inputs, std::span<std::byte* const> outputs) override {
+  Status run(std::size_t frames, std::span<const std::byte* const> inputs,
+             std::span<std::byte* const> outputs) override {
     std::uint64_t sum = 0, word = 0;
     const std::size_t in = info_.inputs[0].bytes() * frames;
     for (std::size_t i = 0; i + sizeof word <= in; i += sizeof word) {
@@ -36,8 +37,12 @@ class BenchRunner final : public Runner {
 
 }  // namespace
 
-std::unique_ptr<Runner> open_runner(const ModelRequest& request) { return std::make_unique<BenchRunner>(std::stoll(request.file)); }
+std::unique_ptr<Runner> open_runner(const ModelRequest& request) {
+  return std::make_unique<BenchRunner>(std::stoll(request.file));
+}
 std::string runner_backend() { return "bench"; }
-void write_xmodel(const XmodelProgram&, const std::string&) { throw Error{Errc::not_built, "xmodel: no XIR here"}; }
+void write_xmodel(const XmodelProgram&, const std::string&) {
+  throw Error{Errc::not_built, "xmodel: no XIR here"};
+}
 
 }  // namespace splitcnn::inline v0::dpu

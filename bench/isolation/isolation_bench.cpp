@@ -1,7 +1,9 @@
 // What does it cost to have the DPU's runtime in another process? JSON lines:
-//   isolation         one batch of 6 frames of 224x224x3 in process, and through shared memory, alternating: median and p99 of each, and the
+//   isolation         one batch of 6 frames of 224x224x3 in process, and through shared memory, alternating:
+//   median and p99 of each, and the
 //                     overhead (of the medians)
-//   stream            bytes per second of batches over loopback TCP, beside raw sockets that move the same messages
+//   stream            bytes per second of batches over loopback TCP, beside raw sockets that move the same
+//   messages
 //
 //     isolation_bench [batches]
 #include <fcntl.h>
@@ -42,9 +44,11 @@ double quantile(std::vector<double> values, double q) {
   std::exit(1);
 }
 
-/// What a stage does around a batch, the same for both: frames are written into the runner's input, results read out of its output.
+/// What a stage does around a batch, the same for both: frames are written into the runner's input, results
+/// read out of its output.
 struct Edges {
-  std::vector<std::byte> frame = std::vector<std::byte>(std::size_t{frames} * 224 * 224 * 3, std::byte{1}), result;
+  std::vector<std::byte> frame = std::vector<std::byte>(std::size_t{frames} * 224 * 224 * 3, std::byte{1}),
+                         result;
   void write(std::byte* to) const { std::memcpy(to, frame.data(), frame.size()); }
   void read(const std::byte* from, std::size_t bytes) {
     result.resize(bytes);
@@ -58,7 +62,9 @@ double through_link(WorkerLink& link, Edges& edges, std::uint64_t ticket) {
   Done done;
   std::string text;
   const auto deadline = start + std::chrono::seconds{5};
-  if (!link.post({ticket, 0, 0, frames}, deadline) || link.collect(done, text, deadline) != WorkerLink::Collected::done || done.code != Errc::ok) give_up("the worker failed");
+  if (!link.post({ticket, 0, 0, frames}, deadline) ||
+      link.collect(done, text, deadline) != WorkerLink::Collected::done || done.code != Errc::ok)
+    give_up("the worker failed");
   edges.read(link.tensor(0, 1), link.loaded().models[0].output_bytes() * frames);
   return microseconds(Clock::now() - start);
 }
@@ -78,7 +84,8 @@ void isolation(std::size_t batches) {
   const auto runner = open_runner({.file = model});
   WorkerLink link{{.program = SPLITCNN_BENCH_WORKER, .models = {{model, "run"}}}};
   Edges edges;
-  std::vector<std::byte> in(runner->info().input_bytes() * frames), out(runner->info().output_bytes() * frames);
+  std::vector<std::byte> in(runner->info().input_bytes() * frames),
+      out(runner->info().output_bytes() * frames);
   std::vector<double> local, remote;
   for (std::size_t i = 0; i < batches + 20; ++i) {  // the first warm up
     const double a = in_process(*runner, edges, in, out), b = through_link(link, edges, i + 1);
@@ -86,9 +93,12 @@ void isolation(std::size_t batches) {
     local.push_back(a);
     remote.push_back(b);
   }
-  std::printf("{\"bench\": \"isolation\", \"batch\": 6, \"input\": \"224x224x3\", \"runs\": %zu, \"in_process_us\": {\"median\": %.1f, \"p99\": %.1f}, "
-              "\"shared_memory_us\": {\"median\": %.1f, \"p99\": %.1f}, \"overhead_us\": %.1f, \"commit\": \"%s\"}\n",
-              batches, quantile(local, 0.5), quantile(local, 0.99), quantile(remote, 0.5), quantile(remote, 0.99), quantile(remote, 0.5) - quantile(local, 0.5), SPLITCNN_COMMIT);
+  std::printf(
+      "{\"bench\": \"isolation\", \"batch\": 6, \"input\": \"224x224x3\", \"runs\": %zu, \"in_process_us\": "
+      "{\"median\": %.1f, \"p99\": %.1f}, "
+      "\"shared_memory_us\": {\"median\": %.1f, \"p99\": %.1f}, \"overhead_us\": %.1f, \"commit\": \"%s\"}\n",
+      batches, quantile(local, 0.5), quantile(local, 0.99), quantile(remote, 0.5), quantile(remote, 0.99),
+      quantile(remote, 0.5) - quantile(local, 0.5), SPLITCNN_COMMIT);
 }
 
 /// A listening worker on a free port.
@@ -123,18 +133,23 @@ double stream_rate(WorkerLink& link, std::size_t batches) {
   Done done;
   std::string text;
   for (std::uint64_t t = 1; t <= batches + 2; ++t) {
-    if (t > 2 && (link.collect(done, text, deadline) != WorkerLink::Collected::done || done.code != Errc::ok)) give_up("the worker failed");
-    if (t <= batches && !link.post({t, 0, static_cast<std::uint32_t>(t % 2), frames}, deadline)) give_up("the worker failed");
+    if (t > 2 && (link.collect(done, text, deadline) != WorkerLink::Collected::done || done.code != Errc::ok))
+      give_up("the worker failed");
+    if (t <= batches && !link.post({t, 0, static_cast<std::uint32_t>(t % 2), frames}, deadline))
+      give_up("the worker failed");
   }
-  return static_cast<double>(batches * frames * (info.input_bytes() + info.output_bytes())) / (microseconds(Clock::now() - start) / 1e6);
+  return static_cast<double>(batches * frames * (info.input_bytes() + info.output_bytes())) /
+         (microseconds(Clock::now() - start) / 1e6);
 }
 
-/// The same bytes over plain sockets: a child reads what we send and sends the answers, with a thread for each direction here.
+/// The same bytes over plain sockets: a child reads what we send and sends the answers, with a thread for
+/// each direction here.
 double raw_rate(std::size_t batches, std::size_t in, std::size_t out) {
   const Fd listener = listen_tcp("127.0.0.1:0");
   const pid_t child = fork();
   if (child == 0) {
-    const Fd socket = connect_tcp("127.0.0.1:" + std::to_string(port_of(listener)), Clock::now() + std::chrono::seconds{5});
+    const Fd socket =
+        connect_tcp("127.0.0.1:" + std::to_string(port_of(listener)), Clock::now() + std::chrono::seconds{5});
     fcntl(socket.get(), F_SETFL, 0);
     std::vector<std::byte> buffer(in), answer(out);
     for (std::size_t b = 0; b < batches; ++b) {
@@ -167,15 +182,19 @@ void stream(std::size_t batches) {
   WorkerLink link{{.address = "tcp://127.0.0.1:" + std::to_string(worker.port), .models = {{"4", "run"}}}};
   const ModelInfo& info = link.loaded().models[0];
   std::vector<double> ours, raw, ratios;
-  for (int round = 0; round < 9; ++round) {  // alternating, the best of each counts as well as the median of the ratios
+  for (int round = 0; round < 9;
+       ++round) {  // alternating, the best of each counts as well as the median of the ratios
     ours.push_back(stream_rate(link, batches));
     raw.push_back(raw_rate(batches, info.input_bytes() * frames, info.output_bytes() * frames));
     ratios.push_back(ours.back() / raw.back());
   }
-  std::printf("{\"bench\": \"stream\", \"batch\": 6, \"input\": \"224x224x3\", \"runs\": 9, \"batches\": %zu, \"ours_MBps\": {\"median\": %.1f, \"best\": %.1f}, "
-              "\"raw_sockets_MBps\": {\"median\": %.1f, \"best\": %.1f}, \"ratio\": {\"median\": %.3f, \"of_best\": %.3f}, \"commit\": \"%s\"}\n",
-              batches, quantile(ours, 0.5) / 1e6, quantile(ours, 1) / 1e6, quantile(raw, 0.5) / 1e6, quantile(raw, 1) / 1e6, quantile(ratios, 0.5),
-              quantile(ours, 1) / quantile(raw, 1), SPLITCNN_COMMIT);
+  std::printf(
+      "{\"bench\": \"stream\", \"batch\": 6, \"input\": \"224x224x3\", \"runs\": 9, \"batches\": %zu, "
+      "\"ours_MBps\": {\"median\": %.1f, \"best\": %.1f}, "
+      "\"raw_sockets_MBps\": {\"median\": %.1f, \"best\": %.1f}, \"ratio\": {\"median\": %.3f, \"of_best\": "
+      "%.3f}, \"commit\": \"%s\"}\n",
+      batches, quantile(ours, 0.5) / 1e6, quantile(ours, 1) / 1e6, quantile(raw, 0.5) / 1e6,
+      quantile(raw, 1) / 1e6, quantile(ratios, 0.5), quantile(ours, 1) / quantile(raw, 1), SPLITCNN_COMMIT);
 }
 
 }  // namespace

@@ -19,7 +19,8 @@ struct DpuStage::Impl {
       : device{segment.device}, name{name_of(plan, segment)}, soft{plan, segment, options} {
     if (options.backend != DpuBackend::vart) return;
     DpuWorkerOptions worker = options.worker;
-    if (worker.xmodel.empty() && !worker.xmodels.empty()) worker.xmodel = choose_xmodel(segment, worker.xmodels);
+    if (worker.xmodel.empty() && !worker.xmodels.empty())
+      worker.xmodel = choose_xmodel(segment, worker.xmodels);
     check_manifest(plan, segment, worker.xmodel);
     remote = std::make_unique<RemoteHead>(name, soft, worker);
   }
@@ -39,7 +40,9 @@ const std::string& DpuStage::device() const noexcept { return impl_->device; }
 std::span<const TensorSpec> DpuStage::inputs() const noexcept { return impl_->soft.input_specs; }
 std::span<const TensorSpec> DpuStage::outputs() const noexcept { return impl_->soft.output_specs; }
 std::size_t DpuStage::preferred_batch() const noexcept { return impl_->remote ? impl_->remote->batch() : 1; }
-std::size_t DpuStage::max_in_flight() const noexcept { return impl_->remote ? impl_->remote->in_flight() : 1; }
+std::size_t DpuStage::max_in_flight() const noexcept {
+  return impl_->remote ? impl_->remote->in_flight() : 1;
+}
 
 void DpuStage::prepare() { impl_->soft.warm_up(); }
 
@@ -48,28 +51,35 @@ Ticket DpuStage::submit(const Batch& batch) {
   const std::size_t ins = m.soft.inputs.size(), outs = m.soft.outputs.size();
   m.status = {};
   if (batch.inputs.size() != batch.frames * ins || batch.outputs.size() != batch.frames * outs) {
-    m.status = {Errc::mismatch, fmt::format("{}: {} frames need {} inputs and {} outputs each", m.name, batch.frames, ins, outs)};
+    m.status = {Errc::mismatch, fmt::format("{}: {} frames need {} inputs and {} outputs each", m.name,
+                                            batch.frames, ins, outs)};
   } else if (m.remote) {
     return m.remote->submit(batch);
   } else {
-    for (std::size_t f = 0; f < batch.frames; ++f) m.soft.run_frame(batch.inputs.subspan(f * ins, ins), batch.outputs.subspan(f * outs, outs));
+    for (std::size_t f = 0; f < batch.frames; ++f)
+      m.soft.run_frame(batch.inputs.subspan(f * ins, ins), batch.outputs.subspan(f * outs, outs));
   }
   return m.remote ? m.remote->refuse(m.status) : Ticket{m.next_ticket++};
 }
 
 Status DpuStage::wait(Ticket ticket, Clock::time_point deadline) {
   if (impl_->remote) return impl_->remote->wait(ticket, deadline);
-  if (ticket.id + 1 != impl_->next_ticket) return {Errc::bad_argument, impl_->name + ": this ticket was not the last one submitted"};
+  if (ticket.id + 1 != impl_->next_ticket)
+    return {Errc::bad_argument, impl_->name + ": this ticket was not the last one submitted"};
   return impl_->status;
 }
 
 std::vector<NodeTime> DpuStage::time_nodes(const Batch& batch) {
   // A worker runs its model in one piece.
-  if (impl_->remote || batch.frames != 1 || batch.inputs.size() != impl_->soft.inputs.size() || batch.outputs.size() != impl_->soft.outputs.size()) return {};
+  if (impl_->remote || batch.frames != 1 || batch.inputs.size() != impl_->soft.inputs.size() ||
+      batch.outputs.size() != impl_->soft.outputs.size())
+    return {};
   return impl_->soft.time_nodes(batch.inputs, batch.outputs);
 }
 
-DpuWorkerStats DpuStage::worker_stats() const { return impl_->remote ? impl_->remote->stats() : DpuWorkerStats{}; }
+DpuWorkerStats DpuStage::worker_stats() const {
+  return impl_->remote ? impl_->remote->stats() : DpuWorkerStats{};
+}
 void DpuStage::reset_worker() {
   if (impl_->remote) impl_->remote->reset();
 }

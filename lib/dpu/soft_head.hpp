@@ -1,5 +1,6 @@
 #pragma once
-/// A segment on the software DPU with the conversions at its edges: what a DpuStage without a worker runs, and the fallback of one with.
+/// A segment on the software DPU with the conversions at its edges: what a DpuStage without a worker runs,
+/// and the fallback of one with.
 #include <string>
 #include <vector>
 

@@ -22,22 +22,30 @@ std::string hex(const Digest& d) {
   return text;
 }
 
-std::span<const std::byte> bytes(std::string_view text) { return std::as_bytes(std::span{text.data(), text.size()}); }
+std::span<const std::byte> bytes(std::string_view text) {
+  return std::as_bytes(std::span{text.data(), text.size()});
+}
 
 Loaded some_models() {
   const TensorSpec in{.name = "x", .shape = {1, 8, 6, 3}, .dtype = DType::i8, .fix_point = -2};
   const TensorSpec out{.name = "y", .shape = {1, 8, 6, 4}, .dtype = DType::i8, .fix_point = 5};
-  return {{{.name = "head", .fingerprint = "603000b56011861", .batch = 6, .inputs = {in}, .outputs = {out, out}}}};
+  return {{{.name = "head",
+            .fingerprint = "603000b56011861",
+            .batch = 6,
+            .inputs = {in},
+            .outputs = {out, out}}}};
 }
 
 }  // namespace
 
 TEST_CASE("SHA-256 and HMAC give the published values", "[dpu]") {
-  CHECK(hex(sha256(bytes("abc"))) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");  // FIPS 180-4 example
+  CHECK(hex(sha256(bytes("abc"))) ==
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");  // FIPS 180-4 example
   CHECK(hex(sha256({})) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
   CHECK(hex(hmac_sha256(bytes("Jefe"), bytes("what do ya want for nothing?"))) ==
         "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");  // RFC 4231, case 2
-  CHECK(hex(hmac_sha256(std::vector<std::byte>(131, std::byte{0xaa}), bytes("Test Using Larger Than Block-Size Key - Hash Key First"))) ==
+  CHECK(hex(hmac_sha256(std::vector<std::byte>(131, std::byte{0xaa}),
+                        bytes("Test Using Larger Than Block-Size Key - Hash Key First"))) ==
         "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");  // case 6
 }
 
@@ -61,10 +69,12 @@ TEST_CASE("messages come back as they were", "[dpu]") {
 TEST_CASE("a truncated or changed message is an Error or another message, never more", "[dpu]") {
   std::mt19937_64 random{splitcnn_test::seed()};
   const std::vector<std::byte> whole = encode(some_models());
-  for (std::size_t n = 0; n < whole.size(); ++n) CHECK_THROWS_AS(decode_loaded(std::span{whole}.first(n)), Error);
+  for (std::size_t n = 0; n < whole.size(); ++n)
+    CHECK_THROWS_AS(decode_loaded(std::span{whole}.first(n)), Error);
   for (int i = 0; i < 20000; ++i) {
     std::vector<std::byte> changed = whole;
-    for (auto k = 1 + random() % 3; k > 0; --k) changed[random() % changed.size()] = static_cast<std::byte>(random());
+    for (auto k = 1 + random() % 3; k > 0; --k)
+      changed[random() % changed.size()] = static_cast<std::byte>(random());
     try {
       const Loaded m = decode_loaded(changed);
       for (const ModelInfo& info : m.models) CHECK(info.input_bytes() * info.batch <= max_tensors_bytes);
@@ -104,7 +114,8 @@ TEST_CASE("a ring carries descriptors both ways, and its memory cannot be taken 
   ours.slot(1)[4999] = std::byte{42};
   CHECK(theirs.slot(1)[4999] == std::byte{42});
   CHECK(ftruncate(ours.fds()[0], 0) != 0);
-  while (ours.send(d)) {}  // until it is full; nothing is overwritten
+  while (ours.send(d)) {
+  }  // until it is full; nothing is overwritten
   CHECK(theirs.receive(got));
 
   auto [c, e] = socket_pair();

@@ -1,5 +1,6 @@
-// The real VART and XIR with the vendor's CPU reference runner (mode "ref"), where they are installed: exported heads give the bytes of the
-// software DPU; whatever would make VART end the process is an Error first.
+// The real VART and XIR with the vendor's CPU reference runner (mode "ref"), where they are installed:
+// exported heads give the bytes of the software DPU; whatever would make VART end the process is an Error
+// first.
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,11 +22,15 @@ namespace {
 /// The worker with VART, or empty: then the reason why not.
 std::string no_vart() {
   const auto result = dpu::run_command({SPLITCNN_REAL_WORKER, "--version"});
-  return result.ok && result.errors.find("no VART") == std::string::npos ? "" : "splitcnn-dpu-worker is built without VART";
+  return result.ok && result.errors.find("no VART") == std::string::npos
+             ? ""
+             : "splitcnn-dpu-worker is built without VART";
 }
 
 struct Folder {
-  Folder() : path{(fs::temp_directory_path() / "splitcnn-vart-XXXXXX").string()} { REQUIRE(mkdtemp(path.data())); }
+  Folder() : path{(fs::temp_directory_path() / "splitcnn-vart-XXXXXX").string()} {
+    REQUIRE(mkdtemp(path.data()));
+  }
   ~Folder() {
     std::error_code error;
     fs::remove_all(path, error);
@@ -87,12 +92,15 @@ void compare(const QuantizedGraph& quant, NodeId at, int frames) {
     INFO(status.message);
     REQUIRE(status.ok());
     REQUIRE(software.wait(software.submit({1, in_views, expected_views}), Clock::time_point::max()).ok());
-    for (std::size_t o = 0; o < out.size(); ++o) CHECK(std::equal(out[o].bytes().begin(), out[o].bytes().end(), expected[o].bytes().begin()));
+    for (std::size_t o = 0; o < out.size(); ++o)
+      CHECK(std::equal(out[o].bytes().begin(), out[o].bytes().end(), expected[o].bytes().begin()));
   }
   CHECK(real.worker_stats().worker_frames == static_cast<std::uint64_t>(frames));
 }
 
-QuantizedGraph zoo(const char* name, std::int64_t size = 0) { return Quantizer{}.calibrate_synthetic(Graph::zoo(name, {.input_size = size}), 1); }
+QuantizedGraph zoo(const char* name, std::int64_t size = 0) {
+  return Quantizer{}.calibrate_synthetic(Graph::zoo(name, {.input_size = size}), 1);
+}
 
 void compare_model(const std::string& name, int frames) {
   const fs::path model = fs::path{splitcnn_test::test_data()} / "models" / (name + ".onnx");
@@ -108,7 +116,9 @@ std::vector<char> bytes_of(const fs::path& file) {
   std::ifstream in{file, std::ios::binary};
   return {std::istreambuf_iterator<char>{in}, {}};
 }
-void write(const fs::path& file, std::span<const char> bytes) { std::ofstream{file, std::ios::binary}.write(bytes.data(), static_cast<std::streamsize>(bytes.size())); }
+void write(const fs::path& file, std::span<const char> bytes) {
+  std::ofstream{file, std::ios::binary}.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+}
 
 /// The same length, so that the messages around it stay right.
 void replace(std::vector<char>& bytes, const std::string& from, const std::string& to) {
@@ -158,17 +168,34 @@ TEST_CASE("what makes VART end the process is an Error with the cause, and the a
     std::function<void(DpuWorkerOptions&, std::vector<char>&)> change;
   };
   const Case all[] = {
-      {Errc::io, "is not a file", [&](DpuWorkerOptions& w, std::vector<char>&) { w.xmodel = folder.file("missing.xmodel"); }},
-      {Errc::bad_model, "ends too early", [](DpuWorkerOptions&, std::vector<char>& b) { b.resize(b.size() / 2); }},
-      {Errc::bad_model, "damaged or no xmodel", [](DpuWorkerOptions&, std::vector<char>& b) { b.assign(1000, 'x'); }},
+      {Errc::io, "is not a file",
+       [&](DpuWorkerOptions& w, std::vector<char>&) { w.xmodel = folder.file("missing.xmodel"); }},
+      {Errc::bad_model, "ends too early",
+       [](DpuWorkerOptions&, std::vector<char>& b) { b.resize(b.size() / 2); }},
+      {Errc::bad_model, "damaged or no xmodel",
+       [](DpuWorkerOptions&, std::vector<char>& b) { b.assign(1000, 'x'); }},
       {Errc::bad_model, "no operations", [](DpuWorkerOptions&, std::vector<char>& b) { b.clear(); }},
-      {Errc::unsupported, "names no runner", [](DpuWorkerOptions&, std::vector<char>& b) { replace(b, "runner", "runnee"); }},
-      {Errc::unsupported, "has no mode 'dream'; it has ref, run", [](DpuWorkerOptions& w, std::vector<char>&) { w.mode = "dream"; }},
-      {Errc::no_device, "cannot be opened", [](DpuWorkerOptions&, std::vector<char>& b) { replace(b, "libvart-cpu-runner.so", "libvart-cpu-rummer.so"); }},
-      {Errc::unsupported, "no fix point", [](DpuWorkerOptions&, std::vector<char>& b) { replace(b, "fix_point", "fix_paint"); }},
-      {Errc::unsupported, "no DPU subgraph", [](DpuWorkerOptions&, std::vector<char>& b) { replace(b, "DPU", "CPU"); }},
+      {Errc::unsupported, "names no runner",
+       [](DpuWorkerOptions&, std::vector<char>& b) { replace(b, "runner", "runnee"); }},
+      {Errc::unsupported, "has no mode 'dream'; it has ref, run",
+       [](DpuWorkerOptions& w, std::vector<char>&) { w.mode = "dream"; }},
+      {Errc::no_device, "cannot be opened",
+       [](DpuWorkerOptions&, std::vector<char>& b) {
+         replace(b, "libvart-cpu-runner.so", "libvart-cpu-rummer.so");
+       }},
+      {Errc::unsupported, "no fix point",
+       [](DpuWorkerOptions&, std::vector<char>& b) { replace(b, "fix_point", "fix_paint"); }},
+      {Errc::unsupported, "no DPU subgraph",
+       [](DpuWorkerOptions&, std::vector<char>& b) { replace(b, "DPU", "CPU"); }},
       {Errc::mismatch, "DPU subgraphs", [](DpuWorkerOptions& w, std::vector<char>&) { w.subgraph = 3; }},
-      {Errc::unsupported, "constants were taken out", [](DpuWorkerOptions&, std::vector<char>& b) { replace(b, "\x04""data\x12", "\x04""dato\x12"); }},
+      {Errc::unsupported, "constants were taken out",
+       [](DpuWorkerOptions&, std::vector<char>& b) {
+         replace(b,
+                 "\x04"
+                 "data\x12",
+                 "\x04"
+                 "dato\x12");
+       }},
   };
   for (const Case& c : all) {
     CAPTURE(c.words);
@@ -186,7 +213,9 @@ TEST_CASE("what makes VART end the process is an Error with the cause, and the a
   }
   // Another cut's model, by its manifest and by its shapes. And the good one still runs.
   const Plan other = head_plan(quant, three_cuts(quant.graph())[0]);
-  const auto load = [&](const Plan& p, const fs::path& file) { const DpuStage stage{p, p.route(0).segments[0], reference(file)}; };
+  const auto load = [&](const Plan& p, const fs::path& file) {
+    const DpuStage stage{p, p.route(0).segments[0], reference(file)};
+  };
   CHECK_THROWS_WITH(load(other, good), Catch::Matchers::Contains("holds nodes 0 to"));
   const Plan calibrated_otherwise = head_plan(Quantizer{}.calibrate_synthetic(quant.graph(), 3), at);
   CHECK_THROWS_WITH(load(calibrated_otherwise, good), Catch::Matchers::Contains("another calibration"));
@@ -196,9 +225,13 @@ TEST_CASE("what makes VART end the process is an Error with the cause, and the a
   CHECK(stage.worker_stats().state == DpuWorkerState::serving);
 }
 
-TEST_CASE("models of the vendor's compiler are inspected, run in mode ref where their constants are kept, and refused where not", "[dpu][long]") {
+TEST_CASE(
+    "models of the vendor's compiler are inspected, run in mode ref where their constants are kept, and "
+    "refused where not",
+    "[dpu][long]") {
   if (const auto why = no_vart(); !why.empty()) SPLITCNN_SKIP("vart", why);
-  const char* folder = std::getenv("SPLITCNN_TEST_XMODELS");  // for example the compiled models of Xilinx/Vitis-AI's custom operator demo
+  const char* folder = std::getenv(
+      "SPLITCNN_TEST_XMODELS");  // for example the compiled models of Xilinx/Vitis-AI's custom operator demo
   if (!folder) SPLITCNN_SKIP("data", "SPLITCNN_TEST_XMODELS is not set");
   int ran = 0, refused = 0;
   for (const auto& entry : fs::directory_iterator{folder}) {
@@ -211,7 +244,9 @@ TEST_CASE("models of the vendor's compiler are inspected, run in mode ref where 
     for (const dpu::SubgraphInfo& s : subgraphs) {
       if (s.device != "DPU") continue;
       CHECK_FALSE(s.fingerprint.empty());
-      const dpu::LinkOptions options{.program = SPLITCNN_REAL_WORKER, .models = {{file, "ref", number++}}, .start_time = std::chrono::minutes{2}};
+      const dpu::LinkOptions options{.program = SPLITCNN_REAL_WORKER,
+                                     .models = {{file, "ref", number++}},
+                                     .start_time = std::chrono::minutes{2}};
       if (!s.weights) {
         ++refused;
         CHECK_THROWS_WITH(dpu::WorkerLink{options}, Catch::Matchers::Contains("constants were taken out"));
@@ -221,14 +256,17 @@ TEST_CASE("models of the vendor's compiler are inspected, run in mode ref where 
       const dpu::ModelInfo& info = link.loaded().models[0];
       CHECK(info.inputs.size() == s.inputs.size());
       CHECK(info.outputs.size() == s.outputs.size());
-      for (std::size_t i = 0; i < info.inputs.size(); ++i) std::fill_n(link.tensor(0, i), info.inputs[i].bytes(), std::byte{3});
+      for (std::size_t i = 0; i < info.inputs.size(); ++i)
+        std::fill_n(link.tensor(0, i), info.inputs[i].bytes(), std::byte{3});
       dpu::Done done;
       std::string text;
       REQUIRE(link.post({.ticket = 1, .frames = 1}, Clock::time_point::max()));
-      REQUIRE(link.collect(done, text, Clock::now() + std::chrono::minutes{5}) == dpu::WorkerLink::Collected::done);
+      REQUIRE(link.collect(done, text, Clock::now() + std::chrono::minutes{5}) ==
+              dpu::WorkerLink::Collected::done);
       CHECK(done.code == Errc::ok);
-      std::printf("%s: subgraph %u '%s': %zu inputs (fix point %d), %zu outputs (fix point %d), ran\n", entry.path().filename().c_str(), number - 1, info.name.c_str(),
-                  info.inputs.size(), info.inputs[0].fix_point, info.outputs.size(), info.outputs[0].fix_point);
+      std::printf("%s: subgraph %u '%s': %zu inputs (fix point %d), %zu outputs (fix point %d), ran\n",
+                  entry.path().filename().c_str(), number - 1, info.name.c_str(), info.inputs.size(),
+                  info.inputs[0].fix_point, info.outputs.size(), info.outputs[0].fix_point);
       ++ran;
     }
   }

@@ -33,7 +33,9 @@ sc::NodeId head_of(const std::string& model) {
   std::string network;
   unsigned first = 0, last = 0;
   words >> network >> first >> last;
-  return last == 0 || network == "small" ? 3 : last;  // of a nonsense model: the case is about the worker's refusal
+  return last == 0 || network == "small"
+             ? 3
+             : last;  // of a nonsense model: the case is about the worker's refusal
 }
 
 sc::QuantizedGraph network_of(const std::string& model) {
@@ -43,14 +45,18 @@ sc::QuantizedGraph network_of(const std::string& model) {
 
 sc::Plan plan_of(const sc::QuantizedGraph& quant, sc::NodeId at) {
   const auto last = static_cast<sc::NodeId>(quant.graph().nodes().size());
-  return sc::Plan{quant.graph(), quant, {sc::Route{{{.device = "dpu:0", .first = 0, .last = at}, {.device = "cpu", .first = at, .last = last}}}}};
+  return sc::Plan{quant.graph(),
+                  quant,
+                  {sc::Route{{{.device = "dpu:0", .first = 0, .last = at},
+                              {.device = "cpu", .first = at, .last = last}}}}};
 }
 
 void write(const fs::path& path, const std::string& text) { std::ofstream{path, std::ios::binary} << text; }
 
 }  // namespace
 
-ListeningWorker::ListeningWorker(const std::string& key, const std::string& models, const std::string& program) {
+ListeningWorker::ListeningWorker(const std::string& key, const std::string& models,
+                                 const std::string& program) {
   const char* path = program.empty() ? SPLITCNN_TEST_WORKER : program.c_str();
   std::array<int, 2> out{};
   if (pipe2(out.data(), O_CLOEXEC) != 0) throw std::runtime_error{"no pipe"};
@@ -73,7 +79,10 @@ ListeningWorker::~ListeningWorker() {
 }
 
 DpuWorkerCase::DpuWorkerCase(const std::string& model, bool tcp, bool once)
-    : folder_{new_folder()}, quant_{network_of(model)}, plan{plan_of(quant_, head_of(model))}, random_{seed()} {
+    : folder_{new_folder()},
+      quant_{network_of(model)},
+      plan{plan_of(quant_, head_of(model))},
+      random_{seed()} {
   std::string text = model;
   if (once) {
     write(folder_ / "once", "");
@@ -119,10 +128,13 @@ void DpuWorkerCase::fill(std::span<const sc::TensorSpec> inputs, std::size_t fra
   }
 }
 
-std::pair<std::vector<sc::TensorView>, std::vector<sc::TensorView>> DpuWorkerCase::views(std::size_t first, std::size_t frames) {
+std::pair<std::vector<sc::TensorView>, std::vector<sc::TensorView>> DpuWorkerCase::views(std::size_t first,
+                                                                                         std::size_t frames) {
   std::pair<std::vector<sc::TensorView>, std::vector<sc::TensorView>> result;
-  for (std::size_t i = 0; i < frames * software_->inputs().size(); ++i) result.first.push_back(inputs_[first * software_->inputs().size() + i].view());
-  for (std::size_t i = 0; i < frames * software_->outputs().size(); ++i) result.second.push_back(outputs_[first * software_->outputs().size() + i].view());
+  for (std::size_t i = 0; i < frames * software_->inputs().size(); ++i)
+    result.first.push_back(inputs_[first * software_->inputs().size() + i].view());
+  for (std::size_t i = 0; i < frames * software_->outputs().size(); ++i)
+    result.second.push_back(outputs_[first * software_->outputs().size() + i].view());
   return result;
 }
 
@@ -137,7 +149,8 @@ bool DpuWorkerCase::equal_to_software(std::size_t frames) {
   auto [in, out] = views(0, frames);
   for (std::size_t f = 0; f < frames; ++f) {
     const std::size_t ins = software_->inputs().size(), outs = software_->outputs().size();
-    const sc::Ticket t = software_->submit({1, std::span{in}.subspan(f * ins, ins), std::span{out}.subspan(f * outs, outs)});
+    const sc::Ticket t =
+        software_->submit({1, std::span{in}.subspan(f * ins, ins), std::span{out}.subspan(f * outs, outs)});
     if (!software_->wait(t, sc::Clock::time_point::max()).ok()) return false;
   }
   for (std::size_t i = 0; i < got.size(); ++i) {
@@ -147,7 +160,8 @@ bool DpuWorkerCase::equal_to_software(std::size_t frames) {
 }
 
 std::size_t open_descriptors() {
-  return static_cast<std::size_t>(std::distance(fs::directory_iterator{"/proc/self/fd"}, fs::directory_iterator{}));
+  return static_cast<std::size_t>(
+      std::distance(fs::directory_iterator{"/proc/self/fd"}, fs::directory_iterator{}));
 }
 
 std::vector<pid_t> children() {

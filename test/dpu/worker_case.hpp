@@ -45,7 +45,8 @@ class DpuWorkerCase {
 
   /// Random float frames of the whole network's input.
   void fill(std::span<const splitcnn::TensorSpec> inputs, std::size_t frames);
-  std::pair<std::vector<splitcnn::TensorView>, std::vector<splitcnn::TensorView>> views(std::size_t first, std::size_t frames);
+  std::pair<std::vector<splitcnn::TensorView>, std::vector<splitcnn::TensorView>> views(std::size_t first,
+                                                                                        std::size_t frames);
   splitcnn::Status run(splitcnn::DpuStage& stage, std::size_t frames);
   bool equal_to_software(std::size_t frames);
 

@@ -1,5 +1,5 @@
-// Frames flow through a pipeline while its worker is killed and stopped at random: all arrive, in order, with the right bytes, and nothing is
-// left behind.
+// Frames flow through a pipeline while its worker is killed and stopped at random: all arrive, in order, with
+// the right bytes, and nothing is left behind.
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -69,12 +69,15 @@ std::vector<Recovery> hurt(const DpuStage& stage, const std::atomic<std::uint64_
   std::uint64_t next = 0;
   for (int i = 0; i < load.faults; ++i) {
     next += distance / 2 + random() % distance;
-    while (done < std::min(next, load.frames - 1)) std::this_thread::sleep_for(std::chrono::microseconds{200});
+    while (done < std::min(next, load.frames - 1))
+      std::this_thread::sleep_for(std::chrono::microseconds{200});
     if (!wait_for_service(stage, static_cast<std::uint64_t>(i))) break;
     static constexpr int signals[] = {SIGKILL, SIGABRT, SIGTERM, SIGSTOP};
     const int signal = signals[random() % std::size(signals)];
     const auto at = Clock::now();
-    if (kill(static_cast<pid_t>(stage.worker_stats().pid), signal) != 0 || !wait_for_service(stage, static_cast<std::uint64_t>(i) + 1)) break;
+    if (kill(static_cast<pid_t>(stage.worker_stats().pid), signal) != 0 ||
+        !wait_for_service(stage, static_cast<std::uint64_t>(i) + 1))
+      break;
     seen.push_back({signal == SIGSTOP, Millis{stage.worker_stats().serving_since - at}.count()});
   }
   return seen;
@@ -153,12 +156,16 @@ void soak(const Load& load) {
     REQUIRE(seen.size() == static_cast<std::size_t>(load.faults));
     CHECK(stats.worker_frames + stats.fallback_frames == load.frames);
     double exit_ms = 0, stop_ms = 0;
-    for (const Recovery& r : seen) (r.stopped ? stop_ms : exit_ms) = std::max(r.stopped ? stop_ms : exit_ms, r.ms);
-    std::printf("{\"test\": \"worker_soak\", \"transport\": \"%s\", \"frames\": %llu, \"faults\": %d, \"worker_share\": %.4f, \"deaths\": %llu, \"timeouts\": %llu, "
-                "\"slowest_recovery_ms_after_exit\": %.1f, \"after_stop\": %.1f, \"deadline_ms\": 100}\n",
-                load.tcp ? "tcp" : "shared memory", static_cast<unsigned long long>(load.frames), load.faults,
-                static_cast<double>(stats.worker_frames) / static_cast<double>(load.frames), static_cast<unsigned long long>(stats.deaths),
-                static_cast<unsigned long long>(stats.timeouts), exit_ms, stop_ms);
+    for (const Recovery& r : seen)
+      (r.stopped ? stop_ms : exit_ms) = std::max(r.stopped ? stop_ms : exit_ms, r.ms);
+    std::printf(
+        "{\"test\": \"worker_soak\", \"transport\": \"%s\", \"frames\": %llu, \"faults\": %d, "
+        "\"worker_share\": %.4f, \"deaths\": %llu, \"timeouts\": %llu, "
+        "\"slowest_recovery_ms_after_exit\": %.1f, \"after_stop\": %.1f, \"deadline_ms\": 100}\n",
+        load.tcp ? "tcp" : "shared memory", static_cast<unsigned long long>(load.frames), load.faults,
+        static_cast<double>(stats.worker_frames) / static_cast<double>(load.frames),
+        static_cast<unsigned long long>(stats.deaths), static_cast<unsigned long long>(stats.timeouts),
+        exit_ms, stop_ms);
     if (load.faults >= 100) {  // the long run is also held to the times
       CHECK(static_cast<double>(stats.worker_frames) >= 0.9 * static_cast<double>(load.frames));
       CHECK(exit_ms <= 300);
@@ -171,14 +178,16 @@ void soak(const Load& load) {
   CHECK(after.processes == before.processes);
   CHECK_FALSE(shared_memory_mapped());
   const auto give_up = Clock::now() + std::chrono::seconds{5};
-  while (workers_alive() > 0 && Clock::now() < give_up) std::this_thread::sleep_for(std::chrono::milliseconds{10});
+  while (workers_alive() > 0 && Clock::now() < give_up)
+    std::this_thread::sleep_for(std::chrono::milliseconds{10});
   CHECK(workers_alive() == 0);
 }
 
 }  // namespace
 
 TEST_CASE("frames flow while the worker is killed and stopped", "[dpu]") {
-  for (const bool tcp : {false, true}) soak({.frames = 1500, .faults = 8, .tcp = tcp, .period = std::chrono::microseconds{700}});
+  for (const bool tcp : {false, true})
+    soak({.frames = 1500, .faults = 8, .tcp = tcp, .period = std::chrono::microseconds{700}});
 }
 
 TEST_CASE("100,000 frames while the worker is killed or stopped 200 times, shared memory", "[dpu][long]") {

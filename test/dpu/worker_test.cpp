@@ -1,5 +1,5 @@
-// DpuStage with a worker process: both transports, and everything that can go wrong with the other side. The worker is the real one but for
-// its runner, the double of runner_double.cpp.
+// DpuStage with a worker process: both transports, and everything that can go wrong with the other side. The
+// worker is the real one but for its runner, the double of runner_double.cpp.
 #include <fstream>
 #include <random>
 #include <thread>
@@ -26,7 +26,8 @@ void run_batches(DpuWorkerCase& c, DpuStage& stage, int batches, std::size_t fra
 
 void wait_until(const DpuStage& stage, DpuWorkerState state) {
   const auto give_up = Clock::now() + std::chrono::seconds{20};
-  while (stage.worker_stats().state != state && Clock::now() < give_up) std::this_thread::sleep_for(std::chrono::milliseconds{1});
+  while (stage.worker_stats().state != state && Clock::now() < give_up)
+    std::this_thread::sleep_for(std::chrono::milliseconds{1});
   CHECK(to_string(stage.worker_stats().state) == std::string{to_string(state)});
 }
 
@@ -56,7 +57,8 @@ TEST_CASE("two batches under way come back in order", "[dpu]") {
     auto [in2, out2] = c.views(6, 6);
     const Ticket second = stage.submit({6, in2, out2});
     CHECK(stage.wait(second, Clock::time_point::max()).code == Errc::bad_argument);
-    while (stage.wait(first, Clock::now()).code == Errc::timeout) {}
+    while (stage.wait(first, Clock::now()).code == Errc::timeout) {
+    }
     CHECK(stage.wait(second, Clock::time_point::max()).ok());
     CHECK(c.equal_to_software(12));
     CHECK(stage.worker_stats().fallback_frames == 0);
@@ -65,7 +67,8 @@ TEST_CASE("two batches under way come back in order", "[dpu]") {
 
 TEST_CASE("a worker that dies, hangs, is cut off or talks nonsense costs no frame", "[dpu]") {
   for (const bool tcp : {false, true}) {
-    for (const char* fault : {"abort", "kill", "stop", "exit", "hang", "garbage", "cut", "scribble", "fail"}) {
+    for (const char* fault :
+         {"abort", "kill", "stop", "exit", "hang", "garbage", "cut", "scribble", "fail"}) {
       if (tcp && std::string{fault} == "scribble") continue;
       CAPTURE(tcp, fault);
       DpuWorkerCase c{std::string{"small 0 3 6\n"} + fault + " 4", tcp, true};
@@ -179,7 +182,8 @@ TEST_CASE("addresses, keys and files that cannot be are refused by name", "[dpu]
   };
   refused("is no address", [](DpuWorkerOptions& w) { w.address = "pigeon"; });
   refused("has no port", [](DpuWorkerOptions& w) { w.address = "tcp://board"; });
-  refused("is splitcnn-dpu-worker --listen running", [](DpuWorkerOptions& w) { w.address = "tcp://127.0.0.1:1"; });
+  refused("is splitcnn-dpu-worker --listen running",
+          [](DpuWorkerOptions& w) { w.address = "tcp://127.0.0.1:1"; });
   refused("asks for a key", [](DpuWorkerOptions& w) { w.key.clear(); });
   refused("another key", [&](DpuWorkerOptions& w) { w.key = c.other_key(); });
   refused("cannot be read", [](DpuWorkerOptions& w) { w.key = "/nowhere"; });
@@ -187,10 +191,12 @@ TEST_CASE("addresses, keys and files that cannot be are refused by name", "[dpu]
   refused("folder of models", [](DpuWorkerOptions& w) { w.xmodel = "missing.xmodel"; });
   refused("needs the file", [](DpuWorkerOptions& w) { w.xmodel.clear(); });
   refused("has no mode", [](DpuWorkerOptions& w) { w.mode = "dream"; });
-  refused("not an executable", [](DpuWorkerOptions& w) { w.address = "local", w.key.clear(), w.program = "/etc/passwd"; });
+  refused("not an executable",
+          [](DpuWorkerOptions& w) { w.address = "local", w.key.clear(), w.program = "/etc/passwd"; });
 }
 
-TEST_CASE("a slow start is waited for, and a stage can be closed while its worker is being restarted", "[dpu]") {
+TEST_CASE("a slow start is waited for, and a stage can be closed while its worker is being restarted",
+          "[dpu]") {
   DpuWorkerCase c{"small 0 3 6\nslow_start 200\nabort 2", false};
   DpuStage stage{c.plan, c.plan.head(), c.options()};
   run_batches(c, stage, 2, 6);
@@ -200,7 +206,11 @@ TEST_CASE("a slow start is waited for, and a stage can be closed while its worke
 TEST_CASE("each DPU segment of a plan takes the xmodel that is for it", "[dpu]") {
   const QuantizedGraph quant = double_network("small");
   const auto last = static_cast<NodeId>(quant.graph().nodes().size());
-  const Plan plan{quant.graph(), quant, {Route{{{.device = "dpu:0", .first = 0, .last = 2}, {.device = "cpu", .first = 2, .last = 3}, {.device = "dpu:0", .first = 3, .last = last}}}}};
+  const Plan plan{quant.graph(),
+                  quant,
+                  {Route{{{.device = "dpu:0", .first = 0, .last = 2},
+                          {.device = "cpu", .first = 2, .last = 3},
+                          {.device = "dpu:0", .first = 3, .last = last}}}}};
   DpuWorkerCase folder{"small 0 2 6", false};
   auto options = folder.options();
   std::vector<std::unique_ptr<DpuStage>> stages;
@@ -212,8 +222,10 @@ TEST_CASE("each DPU segment of a plan takes the xmodel that is for it", "[dpu]")
     options.worker.xmodels.push_back(file);
   }
   options.worker.xmodel.clear();
-  for (const std::size_t i : {std::size_t{2}, std::size_t{0}}) stages.push_back(std::make_unique<DpuStage>(plan, plan.route(0).segments[i], options));
+  for (const std::size_t i : {std::size_t{2}, std::size_t{0}})
+    stages.push_back(std::make_unique<DpuStage>(plan, plan.route(0).segments[i], options));
   for (const auto& stage : stages) CHECK(stage->worker_stats().state == DpuWorkerState::serving);
   options.worker.xmodels.pop_back();
-  CHECK_THROWS_WITH(DpuStage(plan, plan.route(0).segments[2], options), Catch::Matchers::Contains("no xmodel is for nodes 3 to"));
+  CHECK_THROWS_WITH(DpuStage(plan, plan.route(0).segments[2], options),
+                    Catch::Matchers::Contains("no xmodel is for nodes 3 to"));
 }

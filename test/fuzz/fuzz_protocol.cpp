@@ -1,4 +1,5 @@
-// The DPU protocol: bytes as they come out of a stream, taken apart as both sides do. Messages that decode encode to what they were.
+// The DPU protocol: bytes as they come out of a stream, taken apart as both sides do. Messages that decode
+// encode to what they were.
 #include <algorithm>
 
 #include "dpu/protocol/messages.hpp"
@@ -11,23 +12,32 @@ namespace {
 
 void within_limits(const ModelInfo& info) {
   splitcnn_fuzz::expect(info.batch >= 1 && info.batch <= max_batch, "a batch within its limits");
-  splitcnn_fuzz::expect(info.input_bytes() * info.batch <= max_tensors_bytes && info.output_bytes() * info.batch <= max_tensors_bytes, "tensors within their limits");
+  splitcnn_fuzz::expect(info.input_bytes() * info.batch <= max_tensors_bytes &&
+                            info.output_bytes() * info.batch <= max_tensors_bytes,
+                        "tensors within their limits");
 }
 
 template <class T>
 void same(const T& message, std::span<const std::byte> body) {
   const auto again = encode(message);
-  splitcnn_fuzz::expect(std::equal(again.begin(), again.end(), body.begin(), body.end()), "what was decoded encodes to the same bytes");
+  splitcnn_fuzz::expect(std::equal(again.begin(), again.end(), body.begin(), body.end()),
+                        "what was decoded encodes to the same bytes");
 }
 
 void take_apart(const Header& header, std::span<const std::byte> body) {
   switch (header.kind) {
-    case Kind::hello: return same(decode_hello(body), body);
-    case Kind::welcome: return same(decode_welcome(body), body);
-    case Kind::proof: return same(decode_proof(body), body);
-    case Kind::load: return same(decode_load(body), body);
-    case Kind::failed: return same(decode_failed(body), body);
-    case Kind::ring: return same(decode_ring(body), body);
+    case Kind::hello:
+      return same(decode_hello(body), body);
+    case Kind::welcome:
+      return same(decode_welcome(body), body);
+    case Kind::proof:
+      return same(decode_proof(body), body);
+    case Kind::load:
+      return same(decode_load(body), body);
+    case Kind::failed:
+      return same(decode_failed(body), body);
+    case Kind::ring:
+      return same(decode_ring(body), body);
     case Kind::loaded: {
       const Loaded loaded = decode_loaded(body);
       for (const ModelInfo& info : loaded.models) within_limits(info);
@@ -39,7 +49,8 @@ void take_apart(const Header& header, std::span<const std::byte> body) {
     case Kind::done:
       if (body.size() >= Done::size) (void)decode_done(body.first<Done::size>());
       return;
-    default: return;
+    default:
+      return;
   }
 }
 

@@ -1,5 +1,6 @@
 #pragma once
-/// Little-endian bytes of messages. Reading is length-checked: whatever the other side sends, a Reader stays inside its span.
+/// Little-endian bytes of messages. Reading is length-checked: whatever the other side sends, a Reader stays
+/// inside its span.
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -16,7 +17,8 @@ class ByteWriter {
  public:
   template <class T>
   void number(T value) {
-    for (std::size_t i = 0; i < sizeof(T); ++i) bytes_.push_back(static_cast<std::byte>(static_cast<std::uint64_t>(value) >> (8 * i)));
+    for (std::size_t i = 0; i < sizeof(T); ++i)
+      bytes_.push_back(static_cast<std::byte>(static_cast<std::uint64_t>(value) >> (8 * i)));
   }
   void text(std::string_view value) {
     number(static_cast<std::uint32_t>(value.size()));
@@ -44,7 +46,8 @@ class ByteReader {
   /// A count or length that may be at most `most`.
   std::size_t count(std::size_t most) {
     const auto value = number<std::uint32_t>();
-    if (value > most) bad("a count of " + std::to_string(value) + " where at most " + std::to_string(most) + " can be");
+    if (value > most)
+      bad("a count of " + std::to_string(value) + " where at most " + std::to_string(most) + " can be");
     return value;
   }
   std::string text(std::size_t most) {
@@ -62,7 +65,8 @@ class ByteReader {
     if (!rest_.empty()) bad(std::to_string(rest_.size()) + " bytes too many");
   }
   [[noreturn]] void bad(const std::string& why) const {
-    throw Error{Errc::bad_file, "DPU protocol, " + std::string{what_} + ": " + why + "; the other side is damaged or speaks another version"};
+    throw Error{Errc::bad_file, "DPU protocol, " + std::string{what_} + ": " + why +
+                                    "; the other side is damaged or speaks another version"};
   }
 
  private:

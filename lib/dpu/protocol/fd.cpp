@@ -52,8 +52,11 @@ Addresses resolve(const std::string& address, int flags) {
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = flags;
   addrinfo* list = nullptr;
-  const int error = getaddrinfo(names.host.empty() ? nullptr : names.host.c_str(), names.port.c_str(), &hints, &list);
-  if (error != 0) throw Error{Errc::no_device, "address '" + address + "': " + gai_strerror(error) + "; check the name and the port"};
+  const int error =
+      getaddrinfo(names.host.empty() ? nullptr : names.host.c_str(), names.port.c_str(), &hints, &list);
+  if (error != 0)
+    throw Error{Errc::no_device,
+                "address '" + address + "': " + gai_strerror(error) + "; check the name and the port"};
   return {list, &freeaddrinfo};
 }
 
@@ -64,7 +67,9 @@ void Fd::reset(int fd) noexcept {
   fd_ = fd;
 }
 
-void throw_errno(Errc code, const std::string& what) { throw Error{code, what + ": " + std::strerror(errno)}; }
+void throw_errno(Errc code, const std::string& what) {
+  throw Error{code, what + ": " + std::strerror(errno)};
+}
 
 int poll_ms(Clock::time_point deadline) noexcept {
   if (deadline == Clock::time_point::max()) return -1;
@@ -76,7 +81,8 @@ int poll_ms(Clock::time_point deadline) noexcept {
 
 std::pair<Fd, Fd> socket_pair() {
   std::array<int, 2> fds{};
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds.data()) != 0) throw_errno(Errc::no_device, "a socket to the DPU worker");
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds.data()) != 0)
+    throw_errno(Errc::no_device, "a socket to the DPU worker");
   return {Fd{fds[0]}, Fd{fds[1]}};
 }
 
@@ -111,7 +117,8 @@ Fd connect_tcp(const std::string& address, Clock::time_point deadline) {
     }
     last = error;
   }
-  throw Error{Errc::no_device, "DPU worker at tcp://" + address + ": " + std::strerror(last) + "; is splitcnn-dpu-worker --listen running there?"};
+  throw Error{Errc::no_device, "DPU worker at tcp://" + address + ": " + std::strerror(last) +
+                                   "; is splitcnn-dpu-worker --listen running there?"};
 }
 
 Fd listen_tcp(const std::string& address) {
@@ -121,7 +128,8 @@ Fd listen_tcp(const std::string& address) {
     Fd socket{::socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, a->ai_protocol)};
     const int on = 1;
     if (socket) setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (socket && bind(socket.get(), a->ai_addr, a->ai_addrlen) == 0 && listen(socket.get(), 16) == 0) return socket;
+    if (socket && bind(socket.get(), a->ai_addr, a->ai_addrlen) == 0 && listen(socket.get(), 16) == 0)
+      return socket;
     last = errno;
   }
   throw Error{Errc::no_device, "listening at '" + address + "': " + std::strerror(last)};
@@ -130,7 +138,8 @@ Fd listen_tcp(const std::string& address) {
 int port_of(const Fd& listener) {
   sockaddr_storage address{};
   socklen_t size = sizeof address;
-  if (getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0) throw_errno(Errc::no_device, "the port of a listening socket");
+  if (getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
+    throw_errno(Errc::no_device, "the port of a listening socket");
   if (address.ss_family == AF_INET6) return ntohs(reinterpret_cast<const sockaddr_in6&>(address).sin6_port);
   return ntohs(reinterpret_cast<const sockaddr_in&>(address).sin_port);
 }
@@ -146,7 +155,8 @@ bool write_all(int fd, std::span<iovec> parts, Clock::time_point deadline) {
       if ((errno != EAGAIN && errno != EWOULDBLOCK) || !wait_for(fd, POLLOUT, deadline)) return false;
       continue;
     }
-    for (; !parts.empty() && static_cast<std::size_t>(n) >= parts.front().iov_len; parts = parts.subspan(1)) n -= static_cast<ssize_t>(parts.front().iov_len);
+    for (; !parts.empty() && static_cast<std::size_t>(n) >= parts.front().iov_len; parts = parts.subspan(1))
+      n -= static_cast<ssize_t>(parts.front().iov_len);
     if (n > 0) {
       parts.front().iov_base = static_cast<std::byte*>(parts.front().iov_base) + n;
       parts.front().iov_len -= static_cast<std::size_t>(n);
@@ -184,7 +194,8 @@ void send_fds(int socket, std::span<const int> fds, Clock::time_point deadline) 
   header->cmsg_len = CMSG_LEN(fds.size_bytes());
   std::memcpy(CMSG_DATA(header), fds.data(), fds.size_bytes());
   while (sendmsg(socket, &message, MSG_NOSIGNAL) < 0) {
-    if (errno == EINTR || ((errno == EAGAIN || errno == EWOULDBLOCK) && wait_for(socket, POLLOUT, deadline))) continue;
+    if (errno == EINTR || ((errno == EAGAIN || errno == EWOULDBLOCK) && wait_for(socket, POLLOUT, deadline)))
+      continue;
     throw_errno(Errc::device_failed, "handing descriptors to the DPU worker");
   }
 }
@@ -196,7 +207,8 @@ std::vector<Fd> receive_fds(int socket, std::size_t count, Clock::time_point dea
   msghdr message{};
   ssize_t n = 0;
   do {
-    if (!wait_for(socket, POLLIN, deadline)) throw Error{Errc::timeout, "descriptors from the application: none came"};
+    if (!wait_for(socket, POLLIN, deadline))
+      throw Error{Errc::timeout, "descriptors from the application: none came"};
     message = {};
     message.msg_iov = &part;
     message.msg_iovlen = 1;
@@ -214,7 +226,8 @@ std::vector<Fd> receive_fds(int socket, std::size_t count, Clock::time_point dea
     }
   }
   if (fds.size() != count || (message.msg_flags & MSG_CTRUNC) != 0) {
-    throw Error{Errc::bad_file, "descriptors from the application: " + std::to_string(fds.size()) + " came where " + std::to_string(count) + " belong"};
+    throw Error{Errc::bad_file, "descriptors from the application: " + std::to_string(fds.size()) +
+                                    " came where " + std::to_string(count) + " belong"};
   }
   return fds;
 }

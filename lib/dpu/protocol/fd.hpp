@@ -42,15 +42,18 @@ int poll_ms(Clock::time_point deadline) noexcept;
 
 /// Two connected sockets, both ends close-on-exec and non-blocking.
 std::pair<Fd, Fd> socket_pair();
-/// "board:7700" or "[::1]:7700". Non-blocking, no delay. Throws no_device when nobody answers until the deadline.
+/// "board:7700" or "[::1]:7700". Non-blocking, no delay. Throws no_device when nobody answers until the
+/// deadline.
 Fd connect_tcp(const std::string& address, Clock::time_point deadline);
 /// Throws no_device. Port 0 takes a free one; see port_of().
 Fd listen_tcp(const std::string& address);
 int port_of(const Fd& listener);
-/// Sets what every accepted or connected TCP socket wants: non-blocking, no delay, a dead peer noticed within seconds.
+/// Sets what every accepted or connected TCP socket wants: non-blocking, no delay, a dead peer noticed within
+/// seconds.
 void tune_tcp(const Fd& socket);
 
-/// Writes all of it. False when the peer is gone or the deadline has passed (then the stream is of no further use).
+/// Writes all of it. False when the peer is gone or the deadline has passed (then the stream is of no further
+/// use).
 bool write_all(int fd, std::span<iovec> parts, Clock::time_point deadline);
 /// Reads exactly `size` bytes. False likewise.
 bool read_all(int fd, std::span<std::byte> bytes, Clock::time_point deadline);

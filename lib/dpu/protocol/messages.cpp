@@ -10,7 +10,8 @@ constexpr auto last_errc = static_cast<std::uint32_t>(Errc::closed);
 
 template <class T>
 void put(std::byte*& at, T value) noexcept {
-  for (std::size_t i = 0; i < sizeof(T); ++i) *at++ = static_cast<std::byte>(static_cast<std::uint64_t>(value) >> (8 * i));
+  for (std::size_t i = 0; i < sizeof(T); ++i)
+    *at++ = static_cast<std::byte>(static_cast<std::uint64_t>(value) >> (8 * i));
 }
 
 std::size_t most_bytes(Kind kind) noexcept {
@@ -41,13 +42,15 @@ void encode_spec(ByteWriter& out, const TensorSpec& spec) {
 TensorSpec decode_spec(ByteReader& in, std::size_t batch, std::size_t& total) {
   TensorSpec spec{.name = in.text(max_text), .dtype = DType::i8};
   spec.fix_point = in.number<std::int32_t>();
-  if (spec.fix_point < -64 || spec.fix_point > 64) in.bad("tensor '" + spec.name + "' has the fix point " + std::to_string(spec.fix_point));
+  if (spec.fix_point < -64 || spec.fix_point > 64)
+    in.bad("tensor '" + spec.name + "' has the fix point " + std::to_string(spec.fix_point));
   std::array<std::int64_t, Shape::max_rank> dims{};
   const std::size_t rank = in.count(dims.size());
   std::size_t bytes = batch;
   for (std::size_t i = 0; i < rank; ++i) {
     dims[i] = in.number<std::int64_t>();
-    if (dims[i] < 1 || static_cast<std::uint64_t>(dims[i]) > max_tensors_bytes / bytes) in.bad("tensor '" + spec.name + "' is too large");
+    if (dims[i] < 1 || static_cast<std::uint64_t>(dims[i]) > max_tensors_bytes / bytes)
+      in.bad("tensor '" + spec.name + "' is too large");
     bytes *= static_cast<std::size_t>(dims[i]);
   }
   total += bytes;
@@ -67,8 +70,10 @@ void encode_info(ByteWriter& out, const ModelInfo& info) {
 }
 
 ModelInfo decode_info(ByteReader& in) {
-  ModelInfo info{.name = in.text(max_text), .fingerprint = in.text(max_text), .batch = in.number<std::uint32_t>()};
-  if (info.batch == 0 || info.batch > max_batch) in.bad("a batch of " + std::to_string(info.batch) + " frames");
+  ModelInfo info{
+      .name = in.text(max_text), .fingerprint = in.text(max_text), .batch = in.number<std::uint32_t>()};
+  if (info.batch == 0 || info.batch > max_batch)
+    in.bad("a batch of " + std::to_string(info.batch) + " frames");
   for (auto* specs : {&info.inputs, &info.outputs}) {
     std::size_t total = 0;
     const std::size_t count = in.count(max_tensors);
@@ -87,7 +92,8 @@ std::size_t sum_bytes(const std::vector<TensorSpec>& specs) noexcept {
 }  // namespace
 
 const char* to_string(Kind kind) noexcept {
-  static constexpr const char* names[] = {"", "hello", "welcome", "proof", "load", "loaded", "failed", "ring", "ready", "run", "done", "ping", "pong"};
+  static constexpr const char* names[] = {"",     "hello", "welcome", "proof", "load", "loaded", "failed",
+                                          "ring", "ready", "run",     "done",  "ping", "pong"};
   const auto i = static_cast<std::size_t>(kind);
   return i < std::size(names) ? names[i] : "unknown";
 }
@@ -112,9 +118,11 @@ Header decode_header(std::span<const std::byte, Header::size> bytes) {
     in.bad("version " + std::to_string(version) + ", this side speaks " + std::to_string(protocol_version));
   }
   const auto kind = in.number<std::uint16_t>();
-  if (kind < static_cast<std::uint16_t>(Kind::hello) || kind > static_cast<std::uint16_t>(Kind::pong)) in.bad("no message has the number " + std::to_string(kind));
+  if (kind < static_cast<std::uint16_t>(Kind::hello) || kind > static_cast<std::uint16_t>(Kind::pong))
+    in.bad("no message has the number " + std::to_string(kind));
   const Header header{static_cast<Kind>(kind), in.number<std::uint64_t>()};
-  if (header.bytes > most_bytes(header.kind)) in.bad("a message of " + std::to_string(header.bytes) + " bytes");
+  if (header.bytes > most_bytes(header.kind))
+    in.bad("a message of " + std::to_string(header.bytes) + " bytes");
   return header;
 }
 
@@ -132,8 +140,10 @@ std::array<std::byte, Run::size> encode(const Run& run) noexcept {
 Run decode_run(std::span<const std::byte, Run::size> bytes) {
   ByteReader in{bytes, "run"};
   const auto ticket = in.number<std::uint64_t>();
-  const auto model = in.number<std::uint32_t>(), slot = in.number<std::uint32_t>(), frames = in.number<std::uint32_t>();
-  if (model >= max_models || slot >= max_slots || frames == 0 || frames > max_batch) in.bad("model, slot or frame count is out of bounds");
+  const auto model = in.number<std::uint32_t>(), slot = in.number<std::uint32_t>(),
+             frames = in.number<std::uint32_t>();
+  if (model >= max_models || slot >= max_slots || frames == 0 || frames > max_batch)
+    in.bad("model, slot or frame count is out of bounds");
   return {ticket, model, slot, frames};
 }
 
@@ -150,10 +160,13 @@ std::array<std::byte, Done::size> encode(const Done& done) noexcept {
 
 Done decode_done(std::span<const std::byte, Done::size> bytes) {
   ByteReader in{bytes, "done"};
-  Done done{.ticket = in.number<std::uint64_t>(), .slot = in.number<std::uint32_t>(), .frames = in.number<std::uint32_t>()};
+  Done done{.ticket = in.number<std::uint64_t>(),
+            .slot = in.number<std::uint32_t>(),
+            .frames = in.number<std::uint32_t>()};
   done.code = decode_errc(in);
   done.text = in.number<std::uint32_t>();
-  if (done.slot >= max_slots || done.frames > max_batch || done.text > max_text || (done.code == Errc::ok) != (done.text == 0)) {
+  if (done.slot >= max_slots || done.frames > max_batch || done.text > max_text ||
+      (done.code == Errc::ok) != (done.text == 0)) {
     in.bad("slot, frame count or sentence is out of bounds");
   }
   return done;
@@ -181,7 +194,10 @@ std::vector<std::byte> encode(const Welcome& m) {
 }
 Welcome decode_welcome(std::span<const std::byte> body) {
   ByteReader in{body, "welcome"};
-  Welcome m{.nonce = decode_32(in), .proof = decode_32(in), .backend = in.text(max_text), .pid = in.number<std::uint32_t>()};
+  Welcome m{.nonce = decode_32(in),
+            .proof = decode_32(in),
+            .backend = in.text(max_text),
+            .pid = in.number<std::uint32_t>()};
   in.end();
   return m;
 }
@@ -214,8 +230,10 @@ Load decode_load(std::span<const std::byte> body) {
   const std::size_t count = in.count(max_models);
   if (count == 0) in.bad("it names no model");
   for (std::size_t i = 0; i < count; ++i) {
-    ModelRequest r{.file = in.text(max_text), .mode = in.text(max_text), .subgraph = in.number<std::uint32_t>()};
-    if (r.file.empty() || r.file.find('\0') != std::string::npos) in.bad("a file name is empty or has a zero byte");
+    ModelRequest r{
+        .file = in.text(max_text), .mode = in.text(max_text), .subgraph = in.number<std::uint32_t>()};
+    if (r.file.empty() || r.file.find('\0') != std::string::npos)
+      in.bad("a file name is empty or has a zero byte");
     m.models.push_back(std::move(r));
   }
   in.end();
@@ -260,7 +278,8 @@ std::vector<std::byte> encode(const RingLayout& m) {
 RingLayout decode_ring(std::span<const std::byte> body) {
   ByteReader in{body, "ring"};
   const RingLayout m{in.number<std::uint32_t>(), in.number<std::uint64_t>()};
-  if (m.slots == 0 || m.slots > max_slots || m.slot_bytes > 2 * max_tensors_bytes) in.bad("its layout is out of bounds");
+  if (m.slots == 0 || m.slots > max_slots || m.slot_bytes > 2 * max_tensors_bytes)
+    in.bad("its layout is out of bounds");
   in.end();
   return m;
 }

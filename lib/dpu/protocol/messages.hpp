@@ -1,21 +1,25 @@
 #pragma once
-/// What the application and splitcnn-dpu-worker say to each other, the same over shared memory and over a byte stream.
+/// What the application and splitcnn-dpu-worker say to each other, the same over shared memory and over a
+/// byte stream.
 ///
 ///     application                               worker
 ///     hello {nonce}                       ->
-///                                         <-    welcome {nonce, proof, backend, pid}     proof: only with a key
+///                                         <-    welcome {nonce, proof, backend, pid}     proof: only with a
+///                                         key
 ///     proof {proof}                       ->
 ///     load {models}                       ->
 ///                                         <-    loaded {tensors of every model} | failed {code, sentence}
 ///     ring {layout} + descriptors         ->                                             shared memory only
 ///                                         <-    ready
-///     run {ticket, model, slot, frames}   ->                                             any number, in order
+///     run {ticket, model, slot, frames}   ->                                             any number, in
+///     order
 ///                                         <-    done {ticket, slot, frames, code}        in any order
 ///     ping                                ->
 ///                                         <-    pong
 ///
-/// Every message is a Header and a body of at most max_control bytes; `run` and `done` carry the tensors behind their fixed body when
-/// there is no ring. All numbers are little-endian. Encoders cannot fail; decoders throw bad_file and never read outside their span.
+/// Every message is a Header and a body of at most max_control bytes; `run` and `done` carry the tensors
+/// behind their fixed body when there is no ring. All numbers are little-endian. Encoders cannot fail;
+/// decoders throw bad_file and never read outside their span.
 #include <array>
 #include <cstdint>
 #include <string>
@@ -28,11 +32,26 @@ namespace splitcnn::inline v0::dpu {
 
 inline constexpr std::uint32_t protocol_magic = 0x44435053;  // "SPCD"
 inline constexpr std::uint16_t protocol_version = 1;
-inline constexpr std::size_t max_control = 256 * 1024;           ///< bytes of a body without tensors
-inline constexpr std::size_t max_tensors_bytes = std::size_t{1} << 30;  ///< all inputs, or all outputs, of one batch
-inline constexpr std::size_t max_models = 16, max_tensors = 64, max_batch = 1024, max_slots = 64, max_text = 4096;
+inline constexpr std::size_t max_control = 256 * 1024;  ///< bytes of a body without tensors
+inline constexpr std::size_t max_tensors_bytes = std::size_t{1}
+                                                 << 30;  ///< all inputs, or all outputs, of one batch
+inline constexpr std::size_t max_models = 16, max_tensors = 64, max_batch = 1024, max_slots = 64,
+                             max_text = 4096;
 
-enum class Kind : std::uint16_t { hello = 1, welcome, proof, load, loaded, failed, ring, ready, run, done, ping, pong };
+enum class Kind : std::uint16_t {
+  hello = 1,
+  welcome,
+  proof,
+  load,
+  loaded,
+  failed,
+  ring,
+  ready,
+  run,
+  done,
+  ping,
+  pong
+};
 [[nodiscard]] const char* to_string(Kind kind) noexcept;
 
 struct Header {
@@ -70,7 +89,8 @@ struct Load {
   std::vector<ModelRequest> models;
 };
 
-/// What a runner says of its model. Shapes are of one frame (first dimension 1), channels last; types are int8.
+/// What a runner says of its model. Shapes are of one frame (first dimension 1), channels last; types are
+/// int8.
 struct ModelInfo {
   std::string name;         ///< of the subgraph
   std::string fingerprint;  ///< hexadecimal, empty when the file has none

@@ -13,7 +13,8 @@ namespace splitcnn::inline v0::dpu {
 
 namespace {
 
-constexpr std::uint32_t entries = 2 * max_slots;  // a slot has at most one message in each direction: it can never be full
+constexpr std::uint32_t entries =
+    2 * max_slots;  // a slot has at most one message in each direction: it can never be full
 constexpr std::size_t page = 4096;
 
 /// Written by one side, read by the other. Positions only grow.
@@ -38,8 +39,11 @@ void Ring::map() {
   if (worker_) {
     struct stat info {};
     const int seals = fcntl(memory_.get(), F_GET_SEALS);
-    if (fstat(memory_.get(), &info) != 0 || seals < 0 || (seals & F_SEAL_SHRINK) == 0 || static_cast<std::size_t>(info.st_size) != bytes_) {
-      throw Error{Errc::bad_file, "DPU ring: the memory is not sealed or not of the size its layout says; the application is damaged"};
+    if (fstat(memory_.get(), &info) != 0 || seals < 0 || (seals & F_SEAL_SHRINK) == 0 ||
+        static_cast<std::size_t>(info.st_size) != bytes_) {
+      throw Error{Errc::bad_file,
+                  "DPU ring: the memory is not sealed or not of the size its layout says; the application is "
+                  "damaged"};
     }
   }
   void* at = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, memory_.get(), 0);
@@ -52,7 +56,8 @@ Ring Ring::create(const RingLayout& layout) {
   ring.memory_ = Fd{memfd_create("splitcnn-dpu", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
   ring.to_worker_ = Fd{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   ring.to_application_ = Fd{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
-  if (!ring.memory_ || !ring.to_worker_ || !ring.to_application_) throw_errno(Errc::no_device, "shared memory with the DPU worker");
+  if (!ring.memory_ || !ring.to_worker_ || !ring.to_application_)
+    throw_errno(Errc::no_device, "shared memory with the DPU worker");
   const std::size_t bytes = rounded(sizeof(Shared)) + rounded(layout.slot_bytes) * layout.slots;
   if (ftruncate(ring.memory_.get(), static_cast<off_t>(bytes)) != 0 ||
       fcntl(ring.memory_.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
@@ -73,8 +78,13 @@ Ring Ring::adopt(const RingLayout& layout, std::vector<Fd> fds) {
 }
 
 Ring::Ring(Ring&& other) noexcept
-    : layout_{other.layout_}, worker_{other.worker_}, memory_{std::move(other.memory_)}, to_worker_{std::move(other.to_worker_)},
-      to_application_{std::move(other.to_application_)}, base_{std::exchange(other.base_, nullptr)}, bytes_{other.bytes_} {}
+    : layout_{other.layout_},
+      worker_{other.worker_},
+      memory_{std::move(other.memory_)},
+      to_worker_{std::move(other.to_worker_)},
+      to_application_{std::move(other.to_application_)},
+      base_{std::exchange(other.base_, nullptr)},
+      bytes_{other.bytes_} {}
 
 Ring::~Ring() {
   if (base_) munmap(base_, bytes_);
@@ -98,9 +108,11 @@ bool Ring::send(const Descriptor& descriptor) noexcept {
 bool Ring::receive(Descriptor& descriptor) {
   auto* shared = reinterpret_cast<Shared*>(base_);
   Direction& d = worker_ ? shared->to_worker : shared->to_application;
-  const std::uint32_t at = d.taken.load(std::memory_order_relaxed), written = d.written.load(std::memory_order_acquire);
+  const std::uint32_t at = d.taken.load(std::memory_order_relaxed),
+                      written = d.written.load(std::memory_order_acquire);
   if (written == at) return false;
-  if (written - at > entries) throw Error{Errc::bad_file, "DPU ring: impossible positions; the other side has overwritten it"};
+  if (written - at > entries)
+    throw Error{Errc::bad_file, "DPU ring: impossible positions; the other side has overwritten it"};
   descriptor = d.descriptors[at % entries];
   d.taken.store(at + 1, std::memory_order_release);
   return true;

@@ -1,14 +1,16 @@
 #pragma once
-/// Shared memory between an application and its DPU worker: slots for the tensors of batches, and a ring of fixed descriptors in each
-/// direction with an eventfd as its bell. The application creates it and hands the three descriptors over a Unix socket.
+/// Shared memory between an application and its DPU worker: slots for the tensors of batches, and a ring of
+/// fixed descriptors in each direction with an eventfd as its bell. The application creates it and hands the
+/// three descriptors over a Unix socket.
 ///
 ///     Ring ours = Ring::create(layout);           // application
 ///     Ring theirs = Ring::adopt(layout, fds);     // worker: checks size and seals
 ///     std::memcpy(ours.slot(0).data(), ...);  ours.send(encode(run));  ours.ring();
 ///     if (theirs.receive(bytes)) ...              // false: nothing there; wait on theirs.bell()
 ///
-/// The memory is sealed against resizing, so that no side can make the other fault. What stands in it is not trusted: positions and
-/// descriptors are copied out once and checked. One sender and one receiver thread per direction.
+/// The memory is sealed against resizing, so that no side can make the other fault. What stands in it is not
+/// trusted: positions and descriptors are copied out once and checked. One sender and one receiver thread per
+/// direction.
 #include <array>
 #include <cstdint>
 #include <span>
@@ -29,17 +31,21 @@ class Ring {
 
   /// Throws no_device when the system has no memory or descriptors left.
   static Ring create(const RingLayout& layout);
-  /// `fds`: memory, bell of the application's messages, bell of the worker's. Throws bad_file when they are not what `layout` says.
+  /// `fds`: memory, bell of the application's messages, bell of the worker's. Throws bad_file when they are
+  /// not what `layout` says.
   static Ring adopt(const RingLayout& layout, std::vector<Fd> fds);
   Ring(Ring&& other) noexcept;
   Ring& operator=(Ring&&) = delete;
   ~Ring();
 
-  [[nodiscard]] std::array<int, 3> fds() const noexcept { return {memory_.get(), to_worker_.get(), to_application_.get()}; }
+  [[nodiscard]] std::array<int, 3> fds() const noexcept {
+    return {memory_.get(), to_worker_.get(), to_application_.get()};
+  }
   [[nodiscard]] std::size_t slots() const noexcept { return layout_.slots; }
   [[nodiscard]] std::span<std::byte> slot(std::size_t i) const noexcept;
 
-  /// Puts a descriptor into our outgoing ring and rings. False: the ring is full, which never happens between sides that keep the rules.
+  /// Puts a descriptor into our outgoing ring and rings. False: the ring is full, which never happens between
+  /// sides that keep the rules.
   bool send(const Descriptor& descriptor) noexcept;
   /// Takes one from our incoming ring. Throws bad_file when its positions are impossible.
   bool receive(Descriptor& descriptor);

@@ -1,5 +1,6 @@
 #pragma once
-/// SHA-256 (FIPS 180-4) and HMAC (RFC 2104), for proving that both ends of a byte stream hold the same key file.
+/// SHA-256 (FIPS 180-4) and HMAC (RFC 2104), for proving that both ends of a byte stream hold the same key
+/// file.
 #include <array>
 #include <cstddef>
 #include <span>

@@ -17,7 +17,8 @@ bool receive_message(int socket, Message& message, Clock::time_point deadline) {
   message.header = decode_header(bytes);
   message.body.clear();
   if (message.header.kind == Kind::run || message.header.kind == Kind::done) {
-    if (message.header.bytes < Run::size) throw Error{Errc::bad_file, "DPU protocol: a batch shorter than its own description"};
+    if (message.header.bytes < Run::size)
+      throw Error{Errc::bad_file, "DPU protocol: a batch shorter than its own description"};
     return read_all(socket, message.fixed, deadline);
   }
   message.body.resize(message.header.bytes);
@@ -26,7 +27,8 @@ bool receive_message(int socket, Message& message, Clock::time_point deadline) {
 
 bool send_message(int socket, Kind kind, std::span<const std::byte> body, Clock::time_point deadline) {
   const auto header = encode(Header{kind, body.size()});
-  std::array<iovec, 2> parts{iovec{const_cast<std::byte*>(header.data()), header.size()}, iovec{const_cast<std::byte*>(body.data()), body.size()}};
+  std::array<iovec, 2> parts{iovec{const_cast<std::byte*>(header.data()), header.size()},
+                             iovec{const_cast<std::byte*>(body.data()), body.size()}};
   return write_all(socket, std::span{parts}.first(body.empty() ? 1 : 2), deadline);
 }
 
@@ -63,7 +65,9 @@ std::vector<std::byte> read_key(const std::string& path) {
   std::vector<std::byte> key;
   for (char c = 0; key.size() <= 4096 && file.get(c);) key.push_back(static_cast<std::byte>(c));
   if (key.size() < 16 || key.size() > 4096) {
-    throw Error{Errc::bad_argument, "key file '" + path + "': has " + std::to_string(key.size()) + " bytes where 16 to 4096 belong; make one with head -c 32 /dev/urandom"};
+    throw Error{Errc::bad_argument,
+                "key file '" + path + "': has " + std::to_string(key.size()) +
+                    " bytes where 16 to 4096 belong; make one with head -c 32 /dev/urandom"};
   }
   return key;
 }

@@ -22,7 +22,8 @@ static_assert(Run::size == Done::size);
 bool receive_message(int socket, Message& message, Clock::time_point deadline);
 bool send_message(int socket, Kind kind, std::span<const std::byte> body, Clock::time_point deadline);
 
-/// Room for a whole batch in one slot: every tensor begins on a boundary of 64 bytes, inputs first, frames behind one another.
+/// Room for a whole batch in one slot: every tensor begins on a boundary of 64 bytes, inputs first, frames
+/// behind one another.
 std::size_t batch_bytes(const ModelInfo& info) noexcept;
 /// Where tensor i (inputs, then outputs) begins in it.
 std::vector<std::size_t> batch_offsets(const ModelInfo& info);

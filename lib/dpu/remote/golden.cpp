@@ -14,7 +14,9 @@ namespace {
 
 constexpr std::uint64_t golden_ticket = 0;  // batches of the stage begin with 1
 
-bool equal(std::span<const std::int8_t> a, std::span<const std::int8_t> b) { return std::equal(a.begin(), a.end(), b.begin(), b.end()); }
+bool equal(std::span<const std::int8_t> a, std::span<const std::int8_t> b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end());
+}
 
 /// The tensor as C,H,W, then as W,H,C: what a forgotten or a wrong transposition gives.
 std::vector<std::int8_t> permuted(const Shape& s, std::span<const std::int8_t> data, bool channels_first) {
@@ -33,14 +35,17 @@ std::vector<std::int8_t> permuted(const Shape& s, std::span<const std::int8_t> d
 
 bool scaled(std::span<const std::int8_t> from, std::span<const std::int8_t> to, int n) {
   for (std::size_t i = 0; i < from.size(); ++i) {
-    if (std::abs(round_half_up_to_i8(from[i] * (n >= 0 ? double(1 << n) : 1.0 / (1 << -n))) - to[i]) > (n < 0 ? 1 : 0)) return false;
+    if (std::abs(round_half_up_to_i8(from[i] * (n >= 0 ? double(1 << n) : 1.0 / (1 << -n))) - to[i]) >
+        (n < 0 ? 1 : 0))
+      return false;
   }
   return true;
 }
 
 }  // namespace
 
-std::string compare_tensors(const TensorSpec& spec, std::span<const std::int8_t> expected, std::span<const std::int8_t> got) {
+std::string compare_tensors(const TensorSpec& spec, std::span<const std::int8_t> expected,
+                            std::span<const std::int8_t> got) {
   std::size_t different = 0, close = 0, first = expected.size();
   for (std::size_t i = 0; i < expected.size(); ++i) {
     if (expected[i] == got[i]) continue;
@@ -48,17 +53,22 @@ std::string compare_tensors(const TensorSpec& spec, std::span<const std::int8_t>
     ++different;
     close += std::abs(expected[i] - got[i]) == 1;
   }
-  const std::string count = fmt::format("{} of {} bytes differ, the first at {}", different, expected.size(), first);
+  const std::string count =
+      fmt::format("{} of {} bytes differ, the first at {}", different, expected.size(), first);
   if (spec.shape.rank() == 4) {
-    if (equal(permuted(spec.shape, expected, true), got)) return count + ": it is transposed (channels first where last belong)";
-    if (equal(permuted(spec.shape, expected, false), got)) return count + ": it is transposed (height and width)";
+    if (equal(permuted(spec.shape, expected, true), got))
+      return count + ": it is transposed (channels first where last belong)";
+    if (equal(permuted(spec.shape, expected, false), got))
+      return count + ": it is transposed (height and width)";
   }
   for (int n = 1; n <= 4; ++n) {
     if (scaled(expected, got, n)) return count + fmt::format(": it is scaled by 2^{} (another fix point)", n);
-    if (scaled(got, expected, n) || scaled(expected, got, -n)) return count + fmt::format(": it is scaled by 2^-{} (another fix point)", n);
+    if (scaled(got, expected, n) || scaled(expected, got, -n))
+      return count + fmt::format(": it is scaled by 2^-{} (another fix point)", n);
   }
   for (std::size_t n = 1; n <= 64 && n < expected.size() / 2; ++n) {
-    if (equal(expected.subspan(n), got.first(got.size() - n)) || equal(expected.first(expected.size() - n), got.subspan(n))) {
+    if (equal(expected.subspan(n), got.first(got.size() - n)) ||
+        equal(expected.first(expected.size() - n), got.subspan(n))) {
       return count + fmt::format(": it is shifted by {} bytes", n);
     }
   }
@@ -70,7 +80,8 @@ void fill_golden(std::span<const std::span<std::int8_t>> inputs) {
   std::mt19937_64 random{1};
   // Low frequencies and noise: both small and saturating sums occur.
   for (const auto in : inputs) {
-    for (std::size_t i = 0; i < in.size(); ++i) in[i] = static_cast<std::int8_t>((random() % 256 + (i / 7) * 3) / 2 - 64);
+    for (std::size_t i = 0; i < in.size(); ++i)
+      in[i] = static_cast<std::int8_t>((random() % 256 + (i / 7) * 3) / 2 - 64);
   }
 }
 
@@ -89,19 +100,24 @@ GoldenFrame::GoldenFrame(SoftHead& soft, std::vector<std::size_t> inputs, std::v
 
 void GoldenFrame::check(dpu::WorkerLink& link, Clock::time_point deadline) const {
   const dpu::ModelInfo& info = link.loaded().models[0];
-  for (std::size_t i = 0; i < inputs_.size(); ++i) std::memcpy(link.tensor(0, input_of_[i]), inputs_[i].data(), inputs_[i].size());
+  for (std::size_t i = 0; i < inputs_.size(); ++i)
+    std::memcpy(link.tensor(0, input_of_[i]), inputs_[i].data(), inputs_[i].size());
   dpu::Done done;
   std::string text;
   auto collected = dpu::WorkerLink::Collected::broken;
-  if (link.post({.ticket = golden_ticket, .slot = 0, .frames = 1}, deadline)) collected = link.collect(done, text, deadline);
-  if (collected != dpu::WorkerLink::Collected::done) throw Error{Errc::device_failed, "DPU worker: no answer to the golden frame: " + link.trouble()};
+  if (link.post({.ticket = golden_ticket, .slot = 0, .frames = 1}, deadline))
+    collected = link.collect(done, text, deadline);
+  if (collected != dpu::WorkerLink::Collected::done)
+    throw Error{Errc::device_failed, "DPU worker: no answer to the golden frame: " + link.trouble()};
   if (done.code != Errc::ok) throw Error{done.code, "DPU worker: the golden frame failed: " + text};
   for (std::size_t i = 0; i < expected_.size(); ++i) {
     const auto* at = reinterpret_cast<const std::int8_t*>(link.tensor(0, info.inputs.size() + output_of_[i]));
     const std::span got{at, expected_[i].size()};
     if (equal(expected_[i], got)) continue;
-    throw Error{Errc::mismatch, fmt::format("model '{}', tensor '{}': the golden frame is not reproduced: {}; export and calibrate the model again", info.name,
-                                            info.outputs[output_of_[i]].name, compare_tensors(info.outputs[output_of_[i]], expected_[i], got))};
+    throw Error{Errc::mismatch, fmt::format("model '{}', tensor '{}': the golden frame is not reproduced: "
+                                            "{}; export and calibrate the model again",
+                                            info.name, info.outputs[output_of_[i]].name,
+                                            compare_tensors(info.outputs[output_of_[i]], expected_[i], got))};
   }
 }
 

@@ -9,9 +9,10 @@
 
 namespace splitcnn::inline v0 {
 
-/// What two tensors that should be equal look like to each other: "transposed (channels first)", "scaled by 2^1", "shifted by 3 bytes", or
-/// "another model's". Channels last, one frame.
-std::string compare_tensors(const TensorSpec& spec, std::span<const std::int8_t> expected, std::span<const std::int8_t> got);
+/// What two tensors that should be equal look like to each other: "transposed (channels first)", "scaled by
+/// 2^1", "shifted by 3 bytes", or "another model's". Channels last, one frame.
+std::string compare_tensors(const TensorSpec& spec, std::span<const std::int8_t> expected,
+                            std::span<const std::int8_t> got);
 
 /// The frame itself: the same numbers everywhere and always.
 void fill_golden(std::span<const std::span<std::int8_t>> inputs);
@@ -20,7 +21,8 @@ class GoldenFrame {
  public:
   /// Seeded noise through the software DPU. `inputs`, `outputs`: per port of `soft`, the worker's tensor.
   GoldenFrame(SoftHead& soft, std::vector<std::size_t> inputs, std::vector<std::size_t> outputs);
-  /// Runs it on the worker. Throws mismatch naming the tensor and what it looks like, device_failed when there is no answer.
+  /// Runs it on the worker. Throws mismatch naming the tensor and what it looks like, device_failed when
+  /// there is no answer.
   void check(dpu::WorkerLink& link, Clock::time_point deadline) const;
 
  private:

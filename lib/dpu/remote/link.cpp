@@ -48,7 +48,8 @@ void WorkerLink::connect(const LinkOptions& options, Clock::time_point deadline)
     return;
   }
   if (options.address != "local") {
-    throw Error{Errc::bad_argument, "DPU worker '" + options.address + "': is no address; there are local and tcp://HOST:PORT"};
+    throw Error{Errc::bad_argument,
+                "DPU worker '" + options.address + "': is no address; there are local and tcp://HOST:PORT"};
   }
   const auto program = find_worker(options.program);
   auto [ours, theirs] = socket_pair();
@@ -62,35 +63,47 @@ void WorkerLink::lost(const char* while_doing) {
 
 Message WorkerLink::expect(Kind kind, Clock::time_point deadline) {
   Message m;
-  if (!receive_message(socket_.get(), m, deadline)) lost(kind == Kind::loaded ? "opening the models" : "starting");
+  if (!receive_message(socket_.get(), m, deadline))
+    lost(kind == Kind::loaded ? "opening the models" : "starting");
   if (m.header.kind == Kind::failed) {
     const Failed failed = decode_failed(m.body);
     throw Error{failed.code, failed.message};
   }
-  if (m.header.kind != kind) throw Error{Errc::bad_file, std::string{"DPU protocol: '"} + to_string(m.header.kind) + "' came where '" + to_string(kind) + "' belongs"};
+  if (m.header.kind != kind)
+    throw Error{Errc::bad_file, std::string{"DPU protocol: '"} + to_string(m.header.kind) + "' came where '" +
+                                    to_string(kind) + "' belongs"};
   return m;
 }
 
 void WorkerLink::greet(const LinkOptions& options, Clock::time_point deadline) {
   Hello hello;
-  if (getrandom(hello.nonce.data(), hello.nonce.size(), 0) != static_cast<ssize_t>(hello.nonce.size())) throw_errno(Errc::no_device, "random numbers");
+  if (getrandom(hello.nonce.data(), hello.nonce.size(), 0) != static_cast<ssize_t>(hello.nonce.size()))
+    throw_errno(Errc::no_device, "random numbers");
   if (!send_message(socket_.get(), Kind::hello, encode(hello), deadline)) lost("starting");
   welcome_ = decode_welcome(expect(Kind::welcome, deadline).body);
   const bool asks = welcome_.proof != Proof{};
   if (asks != !options.key.empty()) {
-    throw Error{Errc::bad_argument, "DPU worker (" + address_ + "): " + (asks ? "asks for a key file and none was given" : "has no key and one was given; start it with --key")};
+    throw Error{Errc::bad_argument, "DPU worker (" + address_ + "): " +
+                                        (asks ? "asks for a key file and none was given"
+                                              : "has no key and one was given; start it with --key")};
   }
   if (!asks) return;
   if (!same(welcome_.proof, prove(options.key, Side::worker, hello.nonce, welcome_.nonce))) {
-    throw Error{Errc::bad_argument, "DPU worker (" + address_ + "): holds another key; copy the key file to both sides"};
+    throw Error{Errc::bad_argument,
+                "DPU worker (" + address_ + "): holds another key; copy the key file to both sides"};
   }
-  if (!send_message(socket_.get(), Kind::proof, encode(ProofMessage{prove(options.key, Side::application, hello.nonce, welcome_.nonce)}), deadline)) lost("starting");
+  if (!send_message(socket_.get(), Kind::proof,
+                    encode(ProofMessage{prove(options.key, Side::application, hello.nonce, welcome_.nonce)}),
+                    deadline))
+    lost("starting");
 }
 
 void WorkerLink::load(const LinkOptions& options, Clock::time_point deadline) {
-  if (!send_message(socket_.get(), Kind::load, encode(Load{options.models}), deadline)) lost("opening the models");
+  if (!send_message(socket_.get(), Kind::load, encode(Load{options.models}), deadline))
+    lost("opening the models");
   loaded_ = decode_loaded(expect(Kind::loaded, deadline).body);
-  if (loaded_.models.size() != options.models.size()) throw Error{Errc::bad_file, "DPU protocol, loaded: not as many models as were asked for"};
+  if (loaded_.models.size() != options.models.size())
+    throw Error{Errc::bad_file, "DPU protocol, loaded: not as many models as were asked for"};
   std::size_t bytes = 0;
   for (const ModelInfo& m : loaded_.models) {
     offsets_.push_back(batch_offsets(m));
@@ -133,9 +146,11 @@ bool WorkerLink::post_stream(const Run& run, Clock::time_point deadline) noexcep
   const ModelInfo& model = loaded_.models[run.model];
   const auto header = encode(Header{Kind::run, Run::size + model.input_bytes() * run.frames});
   const auto body = encode(run);
-  std::array<iovec, 2 + max_tensors> parts{iovec{const_cast<std::byte*>(header.data()), header.size()}, iovec{const_cast<std::byte*>(body.data()), body.size()}};
+  std::array<iovec, 2 + max_tensors> parts{iovec{const_cast<std::byte*>(header.data()), header.size()},
+                                           iovec{const_cast<std::byte*>(body.data()), body.size()}};
   std::size_t count = 2;
-  for (std::size_t i = 0; i < model.inputs.size(); ++i) parts[count++] = {tensor(run.slot, i, run.model), model.inputs[i].bytes() * run.frames};
+  for (std::size_t i = 0; i < model.inputs.size(); ++i)
+    parts[count++] = {tensor(run.slot, i, run.model), model.inputs[i].bytes() * run.frames};
   for (std::span<iovec> rest = std::span{parts}.first(count); !rest.empty();) {
     msghdr message{};
     message.msg_iov = rest.data();
@@ -147,14 +162,17 @@ bool WorkerLink::post_stream(const Run& run, Clock::time_point deadline) noexcep
     }
     if (errno == EINTR) continue;
     bool timed_out = false;
-    if ((errno != EAGAIN && errno != EWOULDBLOCK) || !pump(POLLIN | POLLOUT, deadline, timed_out) || timed_out) return false;
+    if ((errno != EAGAIN && errno != EWOULDBLOCK) || !pump(POLLIN | POLLOUT, deadline, timed_out) ||
+        timed_out)
+      return false;
   }
   return true;
 }
 
 /// Waits for events of the socket (and the bell) and reads what is there. False when the link is broken.
 bool WorkerLink::pump(short events, Clock::time_point deadline, bool& timed_out) noexcept {
-  std::array<pollfd, 2> p{pollfd{.fd = socket_.get(), .events = events, .revents = 0}, pollfd{.fd = ring_ ? ring_->bell() : -1, .events = POLLIN, .revents = 0}};
+  std::array<pollfd, 2> p{pollfd{.fd = socket_.get(), .events = events, .revents = 0},
+                          pollfd{.fd = ring_ ? ring_->bell() : -1, .events = POLLIN, .revents = 0}};
   const int n = poll(p.data(), p.size(), poll_ms(deadline));
   timed_out = n == 0 && Clock::now() >= deadline;
   if (n <= 0) return n == 0 || errno == EINTR;
@@ -181,7 +199,8 @@ bool WorkerLink::take_ring() noexcept {
 
 /// A batch is over, when it is one that was under way.
 bool WorkerLink::accept(const Done& done, std::string_view text) noexcept {
-  if (done.slot >= posted_.size() || !posted_[done.slot] || posted_[done.slot]->ticket != done.ticket || posted_[done.slot]->frames != done.frames) {
+  if (done.slot >= posted_.size() || !posted_[done.slot] || posted_[done.slot]->ticket != done.ticket ||
+      posted_[done.slot]->frames != done.frames) {
     return broken("a result of a batch that was not under way");
   }
   posted_[done.slot].reset();
@@ -225,7 +244,8 @@ void WorkerLink::step() {
   } else if (reading_ == Reading::fixed) {
     done_ = decode_done(done_bytes_);
     text_.assign(done_.text, '\0');
-    if (done_.slot >= posted_.size() || !posted_[done_.slot]) bad("a result of a batch that was not under way");
+    if (done_.slot >= posted_.size() || !posted_[done_.slot])
+      bad("a result of a batch that was not under way");
     const std::uint32_t model = posted_[done_.slot]->model;
     const ModelInfo& info = loaded_.models[model];
     const std::size_t rest = header_.bytes - Done::size;
@@ -234,8 +254,11 @@ void WorkerLink::step() {
       wanted_[0] = {text_.data(), text_.size()};
       return want(Reading::text, 1);
     }
-    if (done_.frames != posted_[done_.slot]->frames || rest != info.output_bytes() * done_.frames) bad("a result of the wrong length");
-    for (std::size_t i = 0; i < info.outputs.size(); ++i) wanted_[i] = {tensor(done_.slot, info.inputs.size() + i, model), info.outputs[i].bytes() * done_.frames};
+    if (done_.frames != posted_[done_.slot]->frames || rest != info.output_bytes() * done_.frames)
+      bad("a result of the wrong length");
+    for (std::size_t i = 0; i < info.outputs.size(); ++i)
+      wanted_[i] = {tensor(done_.slot, info.inputs.size() + i, model),
+                    info.outputs[i].bytes() * done_.frames};
     return want(Reading::outputs, info.outputs.size());
   } else if (!accept(done_, text_)) {
     bad("a result of a batch that was not under way");
@@ -244,7 +267,8 @@ void WorkerLink::step() {
   want(Reading::header, 1);
 }
 
-WorkerLink::Collected WorkerLink::collect(Done& done, std::string& text, Clock::time_point deadline) noexcept {
+WorkerLink::Collected WorkerLink::collect(Done& done, std::string& text,
+                                          Clock::time_point deadline) noexcept {
   while (finished_.empty()) {
     bool timed_out = false;
     if (!pump(POLLIN, deadline, timed_out)) return Collected::broken;
@@ -267,7 +291,10 @@ bool WorkerLink::ping(Clock::time_point deadline) noexcept {
 }
 
 std::string WorkerLink::trouble() {
-  if (!process_) return garbage_.empty() ? (hung_up(socket_.get()) ? "the connection was closed" : "it did not answer in time") : "it sent " + garbage_;
+  if (!process_)
+    return garbage_.empty()
+               ? (hung_up(socket_.get()) ? "the connection was closed" : "it did not answer in time")
+               : "it sent " + garbage_;
   const std::string end = "its process " + process_->end();
   return garbage_.empty() ? end : "it sent " + garbage_ + " (" + end + ')';
 }

@@ -1,5 +1,6 @@
 #pragma once
-/// The application's end of one connection to a worker. Built ready for batches or not at all; after its first failure it is of no more use.
+/// The application's end of one connection to a worker. Built ready for batches or not at all; after its
+/// first failure it is of no more use.
 ///
 ///     WorkerLink link{{.address = "local", .models = {{"head.xmodel", "run"}}}};
 ///     std::memcpy(link.tensor(slot, 0), frames, n);
@@ -20,17 +21,18 @@
 namespace splitcnn::inline v0::dpu {
 
 struct LinkOptions {
-  std::string address = "local";        ///< "local" or "tcp://host:port"
-  std::filesystem::path program{};      ///< for "local"; empty: find_worker()
-  std::vector<std::byte> key{};         ///< for tcp
+  std::string address = "local";    ///< "local" or "tcp://host:port"
+  std::filesystem::path program{};  ///< for "local"; empty: find_worker()
+  std::vector<std::byte> key{};     ///< for tcp
   std::vector<ModelRequest> models{};
-  std::size_t slots = 2;                ///< batches that can be under way
+  std::size_t slots = 2;                                  ///< batches that can be under way
   Clock::duration start_time = std::chrono::seconds{30};  ///< from nothing to models loaded
 };
 
 class WorkerLink {
  public:
-  /// Throws what the worker says of the models, no_device, device_failed (it ended or did not answer), bad_argument (address, key).
+  /// Throws what the worker says of the models, no_device, device_failed (it ended or did not answer),
+  /// bad_argument (address, key).
   explicit WorkerLink(const LinkOptions& options);
   WorkerLink(const WorkerLink&) = delete;
   WorkerLink& operator=(const WorkerLink&) = delete;
@@ -47,7 +49,8 @@ class WorkerLink {
   /// Starts a batch whose inputs stand in its slot. False: the link is broken; see trouble().
   bool post(const Run& run, Clock::time_point deadline) noexcept;
   enum class Collected : std::uint8_t { done, timeout, broken };
-  /// The next batch that is over, in whatever order they end. For a failed one `text` is the worker's sentence.
+  /// The next batch that is over, in whatever order they end. For a failed one `text` is the worker's
+  /// sentence.
   Collected collect(Done& done, std::string& text, Clock::time_point deadline) noexcept;
   /// Asks whether it lives. Only while nothing is under way.
   bool ping(Clock::time_point deadline) noexcept;

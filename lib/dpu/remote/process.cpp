@@ -40,11 +40,15 @@ struct SpawnSetup {
 };
 
 std::string describe(int status) {
-  if (WIFSIGNALED(status)) return "was ended by signal " + std::to_string(WTERMSIG(status)) + " (" + strsignal(WTERMSIG(status)) + ')';
+  if (WIFSIGNALED(status))
+    return "was ended by signal " + std::to_string(WTERMSIG(status)) + " (" + strsignal(WTERMSIG(status)) +
+           ')';
   return "ended with exit status " + std::to_string(WEXITSTATUS(status));
 }
 
-bool executable(const fs::path& path) { return !path.empty() && access(path.c_str(), X_OK) == 0 && fs::is_regular_file(path); }
+bool executable(const fs::path& path) {
+  return !path.empty() && access(path.c_str(), X_OK) == 0 && fs::is_regular_file(path);
+}
 
 }  // namespace
 
@@ -53,17 +57,20 @@ WorkerProcess::WorkerProcess(const fs::path& program, const Fd& socket) {
   posix_spawn_file_actions_addopen(&setup.actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_adddup2(&setup.actions, STDERR_FILENO, STDOUT_FILENO);
   posix_spawn_file_actions_adddup2(&setup.actions, socket.get(), 3);
-  // A group of its own: Ctrl-C is the application's to handle. Default signals and an empty mask, whatever our thread has.
+  // A group of its own: Ctrl-C is the application's to handle. Default signals and an empty mask, whatever
+  // our thread has.
   sigset_t none, all;
   sigemptyset(&none);
   sigfillset(&all);
   posix_spawnattr_setsigmask(&setup.attributes, &none);
   posix_spawnattr_setsigdefault(&setup.attributes, &all);
   posix_spawnattr_setpgroup(&setup.attributes, 0);
-  posix_spawnattr_setflags(&setup.attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+  posix_spawnattr_setflags(&setup.attributes,
+                           POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
   std::string path = program.string(), flag = "--fd", three = "3";
   const std::array<char*, 4> arguments{path.data(), flag.data(), three.data(), nullptr};
-  const int error = posix_spawn(&pid_, path.c_str(), &setup.actions, &setup.attributes, arguments.data(), environ);
+  const int error =
+      posix_spawn(&pid_, path.c_str(), &setup.actions, &setup.attributes, arguments.data(), environ);
   if (error != 0) {
     pid_ = 0;
     throw Error{Errc::no_device, "DPU worker '" + path + "': cannot be started: " + std::strerror(error)};
@@ -82,11 +89,14 @@ std::string WorkerProcess::end() {
     if (done == pid) return describe(status);
     if (done < 0) return "is gone";  // the application reaps its children itself
     siginfo_t stopped{};
-    if (waitid(P_PID, static_cast<id_t>(pid), &stopped, WSTOPPED | WNOHANG | WNOWAIT) == 0 && stopped.si_pid == pid) break;
+    if (waitid(P_PID, static_cast<id_t>(pid), &stopped, WSTOPPED | WNOHANG | WNOWAIT) == 0 &&
+        stopped.si_pid == pid)
+      break;
     std::this_thread::sleep_for(std::chrono::milliseconds{1});
   }
   kill(pid, SIGKILL);
-  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
   return "did not answer and was killed";
 }
 
@@ -103,7 +113,8 @@ fs::path find_worker(const fs::path& asked) {
   std::error_code error;
   places.push_back(fs::read_symlink("/proc/self/exe", error).parent_path());
   Dl_info self{};
-  if (dladdr(reinterpret_cast<void*>(&find_worker), &self) != 0 && self.dli_fname) places.push_back(fs::absolute(self.dli_fname, error).parent_path() / "../bin");
+  if (dladdr(reinterpret_cast<void*>(&find_worker), &self) != 0 && self.dli_fname)
+    places.push_back(fs::absolute(self.dli_fname, error).parent_path() / "../bin");
   if (const char* path = std::getenv("PATH")) {
     const std::string list = path;
     for (std::size_t begin = 0; begin <= list.size();) {
@@ -115,7 +126,9 @@ fs::path find_worker(const fs::path& asked) {
   for (const fs::path& place : places) {
     if (executable(place / program_name)) return place / program_name;
   }
-  throw Error{Errc::no_device, std::string{program_name} + ": is not beside this program, not in ../bin of the library and not on the PATH; install it or set SPLITCNN_DPU_WORKER"};
+  throw Error{Errc::no_device, std::string{program_name} +
+                                   ": is not beside this program, not in ../bin of the library and not on "
+                                   "the PATH; install it or set SPLITCNN_DPU_WORKER"};
 }
 
 CommandResult run_command(const std::vector<std::string>& words) {
@@ -133,7 +146,8 @@ CommandResult run_command(const std::vector<std::string>& words) {
   arguments.push_back(nullptr);
   pid_t pid = 0;
   const int error = posix_spawn(&pid, words[0].c_str(), &setup.actions, nullptr, arguments.data(), environ);
-  if (error != 0) throw Error{Errc::no_device, "'" + words[0] + "': cannot be started: " + std::strerror(error)};
+  if (error != 0)
+    throw Error{Errc::no_device, "'" + words[0] + "': cannot be started: " + std::strerror(error)};
   write_end.reset();
   CommandResult result;
   constexpr std::size_t most = 2000;
@@ -144,7 +158,8 @@ CommandResult run_command(const std::vector<std::string>& words) {
     if (result.errors.size() > most) result.errors.erase(0, result.errors.size() - most);
   }
   int status = 0;
-  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
   result.ok = WIFEXITED(status) && WEXITSTATUS(status) == 0;
   result.how = describe(status);
   while (!result.errors.empty() && result.errors.back() == '\n') result.errors.pop_back();

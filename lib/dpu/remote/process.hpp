@@ -20,16 +20,16 @@ class WorkerProcess {
   ~WorkerProcess();  ///< kills and reaps
 
   [[nodiscard]] pid_t pid() const noexcept { return pid_; }
-  /// SIGKILL (a stopped process dies of it, too), reaps, and says how it had ended: "was killed by signal 6 (Aborted)"; "did not answer"
-  /// when it was still running.
+  /// SIGKILL (a stopped process dies of it, too), reaps, and says how it had ended: "was killed by signal 6
+  /// (Aborted)"; "did not answer" when it was still running.
   std::string end();
 
  private:
   pid_t pid_ = 0;
 };
 
-/// `asked` when given; else $SPLITCNN_DPU_WORKER; else splitcnn-dpu-worker beside this program, in ../bin of the library, or on the PATH.
-/// Throws no_device naming the places.
+/// `asked` when given; else $SPLITCNN_DPU_WORKER; else splitcnn-dpu-worker beside this program, in ../bin of
+/// the library, or on the PATH. Throws no_device naming the places.
 std::filesystem::path find_worker(const std::filesystem::path& asked);
 
 struct CommandResult {

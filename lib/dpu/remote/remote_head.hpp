@@ -1,5 +1,6 @@
 #pragma once
-/// A segment in a worker: batches go there, come back in order, and are computed by the fallback when the worker fails.
+/// A segment in a worker: batches go there, come back in order, and are computed by the fallback when the
+/// worker fails.
 #include <atomic>
 #include <optional>
 #include <string>

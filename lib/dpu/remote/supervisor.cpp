@@ -25,15 +25,21 @@ Clock::duration pause_before(int n) {
 
 }  // namespace
 
-WorkerSupervisor::WorkerSupervisor(SupervisorOptions options) : options_{std::move(options)}, wake_{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)} {
+WorkerSupervisor::WorkerSupervisor(SupervisorOptions options)
+    : options_{std::move(options)}, wake_{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)} {
   if (!wake_) throw_errno(Errc::no_device, "supervising a DPU worker");
   const auto start = Clock::now();
   link_ = std::make_unique<WorkerLink>(options_.link);
   if (options_.check) options_.check(*link_);
   restart_ = options_.link;
-  restart_.start_time = std::min(options_.link.start_time, std::max<Clock::duration>(std::chrono::seconds{2}, 5 * (Clock::now() - start)));
+  restart_.start_time =
+      std::min(options_.link.start_time,
+               std::max<Clock::duration>(std::chrono::seconds{2}, 5 * (Clock::now() - start)));
   generation_ = 1;
-  stats_ = {.state = DpuWorkerState::serving, .pid = link_->pid(), .serving_since = Clock::now(), .backend = link_->backend()};
+  stats_ = {.state = DpuWorkerState::serving,
+            .pid = link_->pid(),
+            .serving_since = Clock::now(),
+            .backend = link_->backend()};
   thread_ = std::thread{[this] { watch(); }};
 }
 
@@ -91,7 +97,8 @@ DpuWorkerStats WorkerSupervisor::stats() const {
   return stats;
 }
 
-/// Into the statistics, and to the application's log without our lock: its handler may ask for the statistics.
+/// Into the statistics, and to the application's log without our lock: its handler may ask for the
+/// statistics.
 void WorkerSupervisor::note(std::unique_lock<std::mutex>& lock, const std::string& why, LogLevel level) {
   stats_.last_error = why;
   lock.unlock();
@@ -106,25 +113,30 @@ void WorkerSupervisor::watch() {
       case DpuWorkerState::serving:
         if (lost_ || !watch_healthy(lock)) bury(lock);
         break;
-      case DpuWorkerState::recovering: restart(lock); break;
-      default: changed_.wait(lock);
+      case DpuWorkerState::recovering:
+        restart(lock);
+        break;
+      default:
+        changed_.wait(lock);
     }
   }
 }
 
-/// Waits until something happens to a healthy worker: it goes, it is reported lost, or it has been idle and should say that it lives.
-/// False when it is lost; `loss_` and `why_` say how.
+/// Waits until something happens to a healthy worker: it goes, it is reported lost, or it has been idle and
+/// should say that it lives. False when it is lost; `loss_` and `why_` say how.
 bool WorkerSupervisor::watch_healthy(std::unique_lock<std::mutex>& lock) {
   const int socket = link_->socket();  // only this thread replaces the link
   lock.unlock();
-  std::array<pollfd, 2> p{pollfd{.fd = wake_.get(), .events = POLLIN, .revents = 0}, pollfd{.fd = socket, .events = POLLRDHUP, .revents = 0}};
+  std::array<pollfd, 2> p{pollfd{.fd = wake_.get(), .events = POLLIN, .revents = 0},
+                          pollfd{.fd = socket, .events = POLLRDHUP, .revents = 0}};
   const int n = poll(p.data(), p.size(), poll_ms(Clock::now() + options_.heartbeat));
   std::uint64_t count = 0;
   if (p[0].revents != 0) (void)!read(wake_.get(), &count, sizeof count);
   bool silent = false;
   if (n == 0) {
     const std::unique_lock use{link_mutex_, std::try_to_lock};
-    silent = use.owns_lock() && Clock::now() - used_ >= options_.heartbeat && !link_->ping(Clock::now() + options_.deadline);
+    silent = use.owns_lock() && Clock::now() - used_ >= options_.heartbeat &&
+             !link_->ping(Clock::now() + options_.deadline);
   }
   lock.lock();
   if (n > 0 && p[1].revents != 0 && !lost_) {
@@ -166,8 +178,12 @@ void WorkerSupervisor::restart(std::unique_lock<std::mutex>& lock) {
   while (!restarts_.empty() && now - restarts_.front() > options_.window) restarts_.pop_front();
   if (static_cast<int>(restarts_.size()) >= options_.restarts) {
     stats_.state = DpuWorkerState::exhausted;
-    note(lock, fmt::format("the DPU worker was restarted {} times in {:.0f} s and is given up until reset_worker(); last: {}", restarts_.size(),
-                           std::chrono::duration<double>(options_.window).count(), stats_.last_error), LogLevel::error);
+    note(lock,
+         fmt::format("the DPU worker was restarted {} times in {:.0f} s and is given up until "
+                     "reset_worker(); last: {}",
+                     restarts_.size(), std::chrono::duration<double>(options_.window).count(),
+                     stats_.last_error),
+         LogLevel::error);
     return;
   }
   if (const auto pause = pause_before(++failures_); pause > Clock::duration{}) {

@@ -7,7 +7,9 @@ namespace splitcnn::inline v0::dpu {
 namespace {
 
 [[noreturn]] void absent() {
-  throw Error{Errc::not_built, "DPU: this splitcnn-dpu-worker was built without VART; install VART and XIR and configure with -DSPLITCNN_WITH_VART=ON"};
+  throw Error{Errc::not_built,
+              "DPU: this splitcnn-dpu-worker was built without VART; install VART and XIR and configure with "
+              "-DSPLITCNN_WITH_VART=ON"};
 }
 
 }  // namespace

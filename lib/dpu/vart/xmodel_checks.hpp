@@ -6,9 +6,9 @@
 
 namespace splitcnn::inline v0::dpu {
 
-/// The DPU subgraph that `request` names. Throws mismatch (no such subgraph), unsupported (no runner attribute, no such mode, constants
-/// taken out and mode "ref", tensors that are not int8, names that VART confuses), mismatch (fingerprint: $SPLITCNN_DPU_FINGERPRINT says which
-/// DPU this machine has).
+/// The DPU subgraph that `request` names. Throws mismatch (no such subgraph), unsupported (no runner
+/// attribute, no such mode, constants taken out and mode "ref", tensors that are not int8, names that VART
+/// confuses), mismatch (fingerprint: $SPLITCNN_DPU_FINGERPRINT says which DPU this machine has).
 const XmodelSubgraph& check_subgraph(const XmodelFile& file, const ModelRequest& request);
 
 }  // namespace splitcnn::inline v0::dpu

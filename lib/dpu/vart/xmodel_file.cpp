@@ -14,7 +14,8 @@ constexpr int most_depth = 64;
 constexpr std::size_t most_rank = 16;
 
 [[noreturn]] void damaged(const std::string& where, const std::string& what) {
-  throw Error{Errc::bad_model, "xmodel '" + where + "': " + what + "; it is damaged or no xmodel: copy or compile it again"};
+  throw Error{Errc::bad_model,
+              "xmodel '" + where + "': " + what + "; it is damaged or no xmodel: copy or compile it again"};
 }
 
 /// One level of a protobuf message: fields in turn.
@@ -29,11 +30,20 @@ class Fields {
     wire_ = static_cast<int>(key & 7);
     if (number_ == 0) damaged(where_, "a field has the number 0");
     switch (wire_) {
-      case 0: value_ = varint(); break;
-      case 1: payload_ = take(8); break;
-      case 2: payload_ = take(varint()); break;
-      case 5: payload_ = take(4); break;
-      default: damaged(where_, "a field has no known form");
+      case 0:
+        value_ = varint();
+        break;
+      case 1:
+        payload_ = take(8);
+        break;
+      case 2:
+        payload_ = take(varint());
+        break;
+      case 5:
+        payload_ = take(4);
+        break;
+      default:
+        damaged(where_, "a field has no known form");
     }
     return true;
   }
@@ -55,7 +65,8 @@ class Fields {
     if (wire_ == 0) {
       into.push_back(static_cast<std::int64_t>(value_));
     } else {
-      for (Fields inner{bytes(), where_}; !inner.rest_.empty() && into.size() <= most;) into.push_back(static_cast<std::int64_t>(inner.varint()));
+      for (Fields inner{bytes(), where_}; !inner.rest_.empty() && into.size() <= most;)
+        into.push_back(static_cast<std::int64_t>(inner.varint()));
     }
     if (into.size() > most) damaged(where_, "a list of numbers is too long");
   }
@@ -96,7 +107,8 @@ struct Attribute {
   std::map<std::string, std::string> texts;
 };
 
-constexpr std::uint32_t kind_text = 11, kind_bytes = 12, kind_map_of_texts = 26, first_kind = 4, last_kind = 32;
+constexpr std::uint32_t kind_text = 11, kind_bytes = 12, kind_map_of_texts = 26, first_kind = 4,
+                        last_kind = 32;
 constexpr bool is_number(std::uint32_t kind) { return kind >= 5 && kind <= 8; }
 
 /// An entry of map<string, string>.
@@ -109,7 +121,8 @@ std::pair<std::string, std::string> text_entry(std::span<const std::byte> bytes,
 void parse_value(Attribute& a, std::span<const std::byte> bytes, const std::string& where) {
   for (Fields f{bytes, where}; f.next();) {
     a.kind = f.number();
-    if (a.kind < first_kind || a.kind > last_kind) damaged(where, "attribute '" + a.name + "' has a type of another version");
+    if (a.kind < first_kind || a.kind > last_kind)
+      damaged(where, "attribute '" + a.name + "' has a type of another version");
     if (is_number(a.kind)) a.number = f.value();
     if (a.kind == kind_text) a.text = f.text();
     if (a.kind < kind_bytes) continue;
@@ -137,10 +150,18 @@ XmodelTensor parse_tensor(std::span<const std::byte> bytes, const std::string& w
   XmodelTensor t;
   for (Fields f{bytes, where}; f.next();) {
     switch (f.number()) {
-      case 1: t.name = f.text(); break;
-      case 2: f.numbers(t.dims, most_rank); break;
-      case 5: t.data_type = static_cast<int>(f.value()); break;
-      case 6: t.bits = static_cast<int>(f.value()); break;
+      case 1:
+        t.name = f.text();
+        break;
+      case 2:
+        f.numbers(t.dims, most_rank);
+        break;
+      case 5:
+        t.data_type = static_cast<int>(f.value());
+        break;
+      case 6:
+        t.bits = static_cast<int>(f.value());
+        break;
       case 10: {
         const Attribute a = parse_attribute(f.bytes(), where);
         if (a.name != "fix_point") break;
@@ -149,13 +170,15 @@ XmodelTensor parse_tensor(std::span<const std::byte> bytes, const std::string& w
         t.fix_point = static_cast<int>(static_cast<std::int64_t>(a.number));
         break;
       }
-      default: break;
+      default:
+        break;
     }
   }
   if (t.name.empty()) damaged(where, "a tensor has no name");
   std::uint64_t elements = 1;
   for (const std::int64_t d : t.dims) {
-    if (d < 1 || static_cast<std::uint64_t>(d) > most_bytes / elements) damaged(where, "tensor '" + t.name + "' has an impossible shape");
+    if (d < 1 || static_cast<std::uint64_t>(d) > most_bytes / elements)
+      damaged(where, "tensor '" + t.name + "' has an impossible shape");
     elements *= static_cast<std::uint64_t>(d);
   }
   return t;
@@ -166,8 +189,12 @@ XmodelOp parse_op(std::span<const std::byte> bytes, const std::string& where) {
   bool tensor = false, psum = false, iter = false;
   for (Fields f{bytes, where}; f.next();) {
     switch (f.number()) {
-      case 1: op.name = f.text(); break;
-      case 2: op.type = f.text(); break;
+      case 1:
+        op.name = f.text();
+        break;
+      case 2:
+        op.type = f.text();
+        break;
       case 3: {
         const Attribute a = parse_attribute(f.bytes(), where);
         if (a.name == "data") op.data_bytes = a.bytes;
@@ -184,11 +211,13 @@ XmodelOp parse_op(std::span<const std::byte> bytes, const std::string& where) {
         op.output = parse_tensor(f.bytes(), where);
         tensor = true;
         break;
-      default: break;
+      default:
+        break;
     }
   }
   op.split_sums = psum && iter;
-  if (op.name.empty() || op.type.empty() || !tensor) damaged(where, "operation '" + op.name + "' lacks its name, its type or its tensor");
+  if (op.name.empty() || op.type.empty() || !tensor)
+    damaged(where, "operation '" + op.name + "' lacks its name, its type or its tensor");
   return op;
 }
 
@@ -203,8 +232,12 @@ RawSubgraph parse_subgraph(std::span<const std::byte> bytes, const std::string& 
   std::vector<std::string> own;
   for (Fields f{bytes, where}; f.next();) {
     switch (f.number()) {
-      case 1: s.info.name = f.text(); break;
-      case 3: own.push_back(f.text()); break;
+      case 1:
+        s.info.name = f.text();
+        break;
+      case 3:
+        own.push_back(f.text());
+        break;
       case 5: {
         const Attribute a = parse_attribute(f.bytes(), where);
         if (a.name == "device") s.info.device = a.text;
@@ -213,21 +246,28 @@ RawSubgraph parse_subgraph(std::span<const std::byte> bytes, const std::string& 
         if (a.name == "workload" && is_number(a.kind)) s.info.workload = a.number;
         if (a.name == "dpu_fingerprint" && is_number(a.kind)) {
           static constexpr char digits[] = "0123456789abcdef";
-          for (std::uint64_t n = a.number; n != 0; n >>= 4) s.info.fingerprint.insert(s.info.fingerprint.begin(), digits[n & 15]);
+          for (std::uint64_t n = a.number; n != 0; n >>= 4)
+            s.info.fingerprint.insert(s.info.fingerprint.begin(), digits[n & 15]);
         }
         break;
       }
-      case 10: s.children.push_back(parse_subgraph(f.bytes(), where, depth + 1)); break;
-      default: break;
+      case 10:
+        s.children.push_back(parse_subgraph(f.bytes(), where, depth + 1));
+        break;
+      default:
+        break;
     }
   }
-  if (own.empty() == s.children.empty()) damaged(where, "subgraph '" + s.info.name + "' has both operations and subgraphs, or neither");
+  if (own.empty() == s.children.empty())
+    damaged(where, "subgraph '" + s.info.name + "' has both operations and subgraphs, or neither");
   s.info.ops = std::move(own);
-  for (const RawSubgraph& child : s.children) s.info.ops.insert(s.info.ops.end(), child.info.ops.begin(), child.info.ops.end());
+  for (const RawSubgraph& child : s.children)
+    s.info.ops.insert(s.info.ops.end(), child.info.ops.begin(), child.info.ops.end());
   return s;
 }
 
-/// Children in an order in which every one comes behind those it reads from; where a file goes in circles, as they stand.
+/// Children in an order in which every one comes behind those it reads from; where a file goes in circles, as
+/// they stand.
 std::vector<XmodelSubgraph> in_order(const XmodelFile& file, std::vector<RawSubgraph> children) {
   std::map<std::string, std::size_t> owner;
   for (std::size_t c = 0; c < children.size(); ++c) {
@@ -248,7 +288,8 @@ std::vector<XmodelSubgraph> in_order(const XmodelFile& file, std::vector<RawSubg
     std::size_t pick = children.size();
     for (std::size_t c = 0; c < children.size(); ++c) {
       if (done[c]) continue;
-      const bool ready = std::all_of(needs[c].begin(), needs[c].end(), [&](std::size_t n) { return done[n]; });
+      const bool ready =
+          std::all_of(needs[c].begin(), needs[c].end(), [&](std::size_t n) { return done[n]; });
       if (pick == children.size() || ready) pick = c;
       if (ready) break;
     }
@@ -270,7 +311,8 @@ std::vector<const XmodelOp*> XmodelFile::inputs(const XmodelSubgraph& subgraph) 
   std::map<std::string, const XmodelOp*> found;
   for (const std::string& own : subgraph.ops) {
     for (const std::string& input : op(own)->inputs) {
-      if (!inside.contains(input) && !op(input)->type.starts_with("const")) found[op(input)->output.name] = op(input);
+      if (!inside.contains(input) && !op(input)->type.starts_with("const"))
+        found[op(input)->output.name] = op(input);
     }
     if (op(own)->type == "data-fix") found[op(own)->output.name] = op(own);
   }
@@ -282,10 +324,12 @@ std::vector<const XmodelOp*> XmodelFile::inputs(const XmodelSubgraph& subgraph) 
 std::vector<const XmodelOp*> XmodelFile::outputs(const XmodelSubgraph& subgraph) const {
   const std::set<std::string> inside{subgraph.ops.begin(), subgraph.ops.end()};
   std::set<std::string> read_inside, read_outside;
-  for (const XmodelOp& o : ops) (inside.contains(o.name) ? read_inside : read_outside).insert(o.inputs.begin(), o.inputs.end());
+  for (const XmodelOp& o : ops)
+    (inside.contains(o.name) ? read_inside : read_outside).insert(o.inputs.begin(), o.inputs.end());
   std::map<std::string, const XmodelOp*> found;
   for (const std::string& own : subgraph.ops) {
-    const bool last = !read_inside.contains(own) && !op(own)->type.starts_with("const") && op(own)->type != "data-fix";
+    const bool last =
+        !read_inside.contains(own) && !op(own)->type.starts_with("const") && op(own)->type != "data-fix";
     if (last || read_outside.contains(own)) found[op(own)->output.name] = op(own);
   }
   std::vector<const XmodelOp*> list;
@@ -294,7 +338,9 @@ std::vector<const XmodelOp*> XmodelFile::outputs(const XmodelSubgraph& subgraph)
 }
 
 bool XmodelFile::has_weights(const XmodelSubgraph& subgraph) const {
-  const auto stripped = [&](const std::string& name) { return op(name)->type.starts_with("const") && op(name)->data_bytes == 0; };
+  const auto stripped = [&](const std::string& name) {
+    return op(name)->type.starts_with("const") && op(name)->data_bytes == 0;
+  };
   return std::none_of(subgraph.ops.begin(), subgraph.ops.end(), [&](const std::string& own) {
     return stripped(own) || std::any_of(op(own)->inputs.begin(), op(own)->inputs.end(), stripped);
   });
@@ -305,25 +351,37 @@ XmodelFile parse_xmodel(std::span<const std::byte> bytes, const std::string& whe
   std::vector<RawSubgraph> roots;
   for (Fields f{bytes, where}; f.next();) {
     switch (f.number()) {
-      case 1: file.name = f.text(); break;
-      case 5: file.ops.push_back(parse_op(f.bytes(), where)); break;
-      case 10: roots.push_back(parse_subgraph(f.bytes(), where, 0)); break;
-      case 11: (void)parse_attribute(f.bytes(), where); break;
-      default: break;
+      case 1:
+        file.name = f.text();
+        break;
+      case 5:
+        file.ops.push_back(parse_op(f.bytes(), where));
+        break;
+      case 10:
+        roots.push_back(parse_subgraph(f.bytes(), where, 0));
+        break;
+      case 11:
+        (void)parse_attribute(f.bytes(), where);
+        break;
+      default:
+        break;
     }
   }
   if (file.ops.empty() || roots.size() != 1) damaged(where, "it has no operations or not one root");
   for (std::size_t i = 0; i < file.ops.size(); ++i) {
-    if (!file.index_.emplace(file.ops[i].name, i).second) damaged(where, "two operations are called '" + file.ops[i].name + "'");
+    if (!file.index_.emplace(file.ops[i].name, i).second)
+      damaged(where, "two operations are called '" + file.ops[i].name + "'");
   }
   for (const XmodelOp& o : file.ops) {
     for (const std::string& input : o.inputs) {
-      if (!file.op(input)) damaged(where, "operation '" + o.name + "' reads '" + input + "', which is not there");
+      if (!file.op(input))
+        damaged(where, "operation '" + o.name + "' reads '" + input + "', which is not there");
     }
   }
   std::set<std::string> seen;
   for (const std::string& name : roots[0].info.ops) {
-    if (!file.op(name) || !seen.insert(name).second) damaged(where, "a subgraph lists operation '" + name + "', which is not there or in another one, too");
+    if (!file.op(name) || !seen.insert(name).second)
+      damaged(where, "a subgraph lists operation '" + name + "', which is not there or in another one, too");
   }
   if (roots[0].children.empty()) return file;
   file.subgraphs = in_order(file, std::move(roots[0].children));
@@ -332,12 +390,15 @@ XmodelFile parse_xmodel(std::span<const std::byte> bytes, const std::string& whe
 
 XmodelFile read_xmodel(const std::string& path) {
   std::error_code error;
-  if (!std::filesystem::is_regular_file(path, error)) throw Error{Errc::io, "xmodel '" + path + "': is not a file"};
+  if (!std::filesystem::is_regular_file(path, error))
+    throw Error{Errc::io, "xmodel '" + path + "': is not a file"};
   const auto size = std::filesystem::file_size(path, error);
-  if (error || size > most_bytes) throw Error{Errc::io, "xmodel '" + path + "': cannot be read, or is larger than 2 GiB"};
+  if (error || size > most_bytes)
+    throw Error{Errc::io, "xmodel '" + path + "': cannot be read, or is larger than 2 GiB"};
   std::vector<std::byte> bytes(size);
   std::ifstream in{path, std::ios::binary};
-  if (!in.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(size))) throw Error{Errc::io, "xmodel '" + path + "': cannot be read"};
+  if (!in.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(size)))
+    throw Error{Errc::io, "xmodel '" + path + "': cannot be read"};
   return parse_xmodel(bytes, path);
 }
 

@@ -1,12 +1,12 @@
 #pragma once
-/// What an xmodel file says, read from its bytes without VART or XIR, so that it can be looked at anywhere and so that a damaged file is an
-/// Error before XIR, which would end the process, sees it.
+/// What an xmodel file says, read from its bytes without VART or XIR, so that it can be looked at anywhere
+/// and so that a damaged file is an Error before XIR, which would end the process, sees it.
 ///
 ///     XmodelFile file = read_xmodel("head.xmodel");
 ///     for (const XmodelSubgraph& s : file.subgraphs) ...
 ///
-/// The format is protobuf (the message Graph of XIR's second version: amd/xir 3.5.0, src/xir/proto/graph_proto_v2.proto); field numbers are
-/// those. Only what is named here is kept.
+/// The format is protobuf (the message Graph of XIR's second version: amd/xir 3.5.0,
+/// src/xir/proto/graph_proto_v2.proto); field numbers are those. Only what is named here is kept.
 #include <cstdint>
 #include <map>
 #include <span>
@@ -31,7 +31,8 @@ struct XmodelOp {
   std::vector<std::string> inputs;
   XmodelTensor output;
   std::size_t data_bytes = 0;  ///< of the attribute "data": constants
-  bool split_sums = false;     ///< shift_psum and ic_iter: sums are cut in between, which nobody here has checked
+  bool split_sums =
+      false;  ///< shift_psum and ic_iter: sums are cut in between, which nobody here has checked
 };
 
 struct XmodelSubgraph {

@@ -55,7 +55,8 @@ std::vector<std::byte> encode(const XmodelProgram& program) {
 
 XmodelProgram decode_program(std::span<const std::byte> bytes) {
   ByteReader in{bytes, "xmodel program"};
-  if (in.number<std::uint32_t>() != magic || in.number<std::uint32_t>() != version) in.bad("it is none, or of another version");
+  if (in.number<std::uint32_t>() != magic || in.number<std::uint32_t>() != version)
+    in.bad("it is none, or of another version");
   XmodelProgram program{.name = in.text(most_text), .ops = {}};
   const std::size_t count = in.count(most_ops);
   for (std::size_t i = 0; i < count; ++i) {

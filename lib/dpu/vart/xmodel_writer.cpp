@@ -22,7 +22,8 @@ Ints ints(const std::array<std::int32_t, n>& values) {
 
 class Writer {
  public:
-  explicit Writer(const XmodelProgram& program) : program_{program}, graph_{xir::Graph::create(program.name)} {}
+  explicit Writer(const XmodelProgram& program)
+      : program_{program}, graph_{xir::Graph::create(program.name)} {}
 
   void write(const std::string& path) {
     for (const XmodelProgramOp& op : program_.ops) ops_.push_back(add(op));
@@ -40,10 +41,12 @@ class Writer {
     return made;
   }
 
-  xir::Op* constant(const std::string& name, const Ints& shape, const std::vector<std::byte>& bytes, std::int32_t fix_point) {
+  xir::Op* constant(const std::string& name, const Ints& shape, const std::vector<std::byte>& bytes,
+                    std::int32_t fix_point) {
     std::size_t elements = 1;
     for (const std::int32_t d : shape) elements *= static_cast<std::size_t>(std::max(d, 0));
-    if (elements != bytes.size()) throw Error{Errc::bad_file, "xmodel program: constant '" + name + "' has not the bytes its shape says"};
+    if (elements != bytes.size())
+      throw Error{Errc::bad_file, "xmodel program: constant '" + name + "' has not the bytes its shape says"};
     auto attrs = xir::Attrs::create();
     attrs->set_attr("shape", shape);
     attrs->set_attr("data_type", std::string{"XINT8"});
@@ -75,16 +78,20 @@ class Writer {
         attrs->set_attr("nonlinear", op.nonlinear);
         if (op.nonlinear == "LEAKYRELU") attrs->set_attr<float>("LEAKYRELU_alpha", 26.0f / 256.0f);
         inputs["weights"] = {constant(op.name + "/weights", ints(op.weight_shape), op.weights, op.fp_weight)};
-        inputs["bias"] = {constant(op.name + "/bias", {static_cast<std::int32_t>(op.bias.size())}, op.bias, op.fp_bias)};
+        inputs["bias"] = {
+            constant(op.name + "/bias", {static_cast<std::int32_t>(op.bias.size())}, op.bias, op.fp_bias)};
       }
     } else {
-      throw Error{Errc::unsupported, "xmodel program: operation '" + op.name + "' is of the unknown type " + op.type};
+      throw Error{Errc::unsupported,
+                  "xmodel program: operation '" + op.name + "' is of the unknown type " + op.type};
     }
-    xir::Op* made = finish(graph_->add_op(op.name, op.type, std::move(attrs), inputs), op.fix_point, "DPU_ROUND");
+    xir::Op* made =
+        finish(graph_->add_op(op.name, op.type, std::move(attrs), inputs), op.fix_point, "DPU_ROUND");
     made->shape_infer();
     const auto& shape = made->get_output_tensor()->get_shape();
     if (!std::equal(shape.begin(), shape.end(), op.shape.begin(), op.shape.end())) {
-      throw Error{Errc::unsupported, "operation '" + op.name + "': XIR gives its result another shape; cut before it"};
+      throw Error{Errc::unsupported,
+                  "operation '" + op.name + "': XIR gives its result another shape; cut before it"};
     }
     return made;
   }
@@ -97,17 +104,20 @@ class Writer {
     std::set<xir::Subgraph*> user, dpu;
     for (auto* child : root->get_children()) {
       const auto inside = child->get_ops();
-      const bool data = std::any_of(inside.begin(), inside.end(), [](const xir::Op* o) { return o->get_type() == "data-fix"; });
+      const bool data = std::any_of(inside.begin(), inside.end(),
+                                    [](const xir::Op* o) { return o->get_type() == "data-fix"; });
       (data ? user : dpu).insert(child);
     }
-    if (user.empty() || dpu.empty()) throw Error{Errc::bad_file, "xmodel program: it has no inputs or no operations"};
+    if (user.empty() || dpu.empty())
+      throw Error{Errc::bad_file, "xmodel program: it has no inputs or no operations"};
     auto* inputs = root->merge_children(user);
     inputs->set_name("subgraph_input");
     inputs->set_attr<std::string>("device", "USER");
     auto* head = root->merge_children(dpu);
     head->set_name("subgraph_head");
     head->set_attr<std::string>("device", "DPU");
-    head->set_attr("runner", std::map<std::string, std::string>{{"ref", "libvart-cpu-runner.so"}, {"run", "libvart-dpu-runner.so"}});
+    head->set_attr("runner", std::map<std::string, std::string>{{"ref", "libvart-cpu-runner.so"},
+                                                                {"run", "libvart-dpu-runner.so"}});
   }
 
   const XmodelProgram& program_;

@@ -19,7 +19,8 @@ namespace splitcnn::inline v0::dpu {
 namespace {
 
 constexpr std::size_t most_children = 16;
-constexpr auto grace = std::chrono::milliseconds{100};  // between an application's end and the end of its child
+constexpr auto grace =
+    std::chrono::milliseconds{100};  // between an application's end and the end of its child
 
 struct Child {
   pid_t pid = 0;
@@ -59,8 +60,9 @@ class Listener {
 
  private:
   void wait() {
-    std::vector<pollfd> p{{.fd = signals_.get(), .events = POLLIN, .revents = 0},
-                          {.fd = children_.size() < most_children ? socket_.get() : -1, .events = POLLIN, .revents = 0}};
+    std::vector<pollfd> p{
+        {.fd = signals_.get(), .events = POLLIN, .revents = 0},
+        {.fd = children_.size() < most_children ? socket_.get() : -1, .events = POLLIN, .revents = 0}};
     auto next = Clock::time_point::max();
     for (const Child& c : children_) {
       p.push_back({.fd = c.leaving ? -1 : c.socket.get(), .events = POLLRDHUP, .revents = 0});
@@ -73,7 +75,8 @@ class Listener {
       children_[i].kill_at = Clock::now() + grace;
     }
     signalfd_siginfo signal{};
-    while (read(signals_.get(), &signal, sizeof signal) == sizeof signal) ended_ = ended_ || signal.ssi_signo != SIGCHLD;
+    while (read(signals_.get(), &signal, sizeof signal) == sizeof signal)
+      ended_ = ended_ || signal.ssi_signo != SIGCHLD;
     if (p[1].revents != 0) accept_one();
   }
 
@@ -81,7 +84,9 @@ class Listener {
     std::erase_if(children_, [](const Child& c) {
       int status = 0;
       if (waitpid(c.pid, &status, WNOHANG) != c.pid) return false;
-      if (WIFSIGNALED(status)) std::fprintf(stderr, "splitcnn-dpu-worker: the process of one application ended by signal %d\n", WTERMSIG(status));
+      if (WIFSIGNALED(status))
+        std::fprintf(stderr, "splitcnn-dpu-worker: the process of one application ended by signal %d\n",
+                     WTERMSIG(status));
       return true;  // closing our end tells the application
     });
   }

@@ -1,5 +1,6 @@
 #pragma once
-/// The worker on a board: waits for applications and serves each in a process of its own, so that VART ending one ends only that one.
+/// The worker on a board: waits for applications and serves each in a process of its own, so that VART ending
+/// one ends only that one.
 #include <string>
 
 #include "dpu/worker/session.hpp"
@@ -7,7 +8,7 @@
 namespace splitcnn::inline v0::dpu {
 
 struct ListenOptions {
-  std::string address;   ///< "0.0.0.0:7700", ":7700"
+  std::string address;  ///< "0.0.0.0:7700", ":7700"
   SessionOptions session;
   bool announce = false;  ///< print "port N" on standard output when ready
 };

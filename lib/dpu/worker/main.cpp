@@ -1,9 +1,9 @@
 // splitcnn-dpu-worker: runs DPU models for an application, in a process of its own.
 //
-//     splitcnn-dpu-worker --listen :7700 --key FILE [--models DIR] [--user NAME]     on a board, for tcp://board:7700
-//     splitcnn-dpu-worker --inspect FILE.xmodel                                      what is in it, as JSON
-//     splitcnn-dpu-worker --write-xmodel PROGRAM FILE.xmodel                         for splitcnn export --format xmodel
-//     splitcnn-dpu-worker --fd 3                                                     as the library starts it (dpu:0=local)
+//     splitcnn-dpu-worker --listen :7700 --key FILE [--models DIR] [--user NAME]     on a board, for
+//     tcp://board:7700 splitcnn-dpu-worker --inspect FILE.xmodel                                      what is
+//     in it, as JSON splitcnn-dpu-worker --write-xmodel PROGRAM FILE.xmodel                         for
+//     splitcnn export --format xmodel splitcnn-dpu-worker --fd 3 as the library starts it (dpu:0=local)
 #include <signal.h>
 #include <unistd.h>
 
@@ -41,15 +41,25 @@ bool parse(int argc, char** argv, Options& options) {
     const std::string name = argv[i];
     const auto value = [&](std::string& into) { return ++i < argc && (into = argv[i], true); };
     std::string text;
-    if (name == "--listen" ? value(options.listen) : name == "--key" ? value(options.key) : name == "--models" ? value(options.models)
-        : name == "--user" ? value(options.user) : name == "--inspect" ? value(options.inspect) : false) continue;
+    if (name == "--listen"    ? value(options.listen)
+        : name == "--key"     ? value(options.key)
+        : name == "--models"  ? value(options.models)
+        : name == "--user"    ? value(options.user)
+        : name == "--inspect" ? value(options.inspect)
+                              : false)
+      continue;
     if (name == "--write-xmodel" && value(options.program) && value(options.xmodel)) continue;
-    if (name == "--fd" && value(text)) options.fd = std::atoi(text.c_str());
-    else if (name == "--insecure") options.insecure = true;
-    else if (name == "--version") options.version = true;
-    else return false;
+    if (name == "--fd" && value(text))
+      options.fd = std::atoi(text.c_str());
+    else if (name == "--insecure")
+      options.insecure = true;
+    else if (name == "--version")
+      options.version = true;
+    else
+      return false;
   }
-  return options.version || options.fd >= 0 || !options.inspect.empty() || !options.xmodel.empty() || (!options.listen.empty() && (options.insecure || !options.key.empty()));
+  return options.version || options.fd >= 0 || !options.inspect.empty() || !options.xmodel.empty() ||
+         (!options.listen.empty() && (options.insecure || !options.key.empty()));
 }
 
 /// The application gave us one socket and nothing else.
@@ -86,11 +96,17 @@ int main(int argc, char** argv) {
   }
   signal(SIGPIPE, SIG_IGN);
   try {
-    if (options.version) std::printf("splitcnn-dpu-worker, protocol %u, %s\n", protocol_version, runner_backend().empty() ? "no VART" : runner_backend().c_str());
-    else if (!options.inspect.empty()) std::printf("%s\n", inspect_json(options.inspect).c_str());
-    else if (!options.xmodel.empty()) convert(options);
-    else if (options.fd >= 0) serve_application(options.fd);
-    else serve_network(options);
+    if (options.version)
+      std::printf("splitcnn-dpu-worker, protocol %u, %s\n", protocol_version,
+                  runner_backend().empty() ? "no VART" : runner_backend().c_str());
+    else if (!options.inspect.empty())
+      std::printf("%s\n", inspect_json(options.inspect).c_str());
+    else if (!options.xmodel.empty())
+      convert(options);
+    else if (options.fd >= 0)
+      serve_application(options.fd);
+    else
+      serve_network(options);
   } catch (const std::exception& e) {
     std::fprintf(stderr, "splitcnn-dpu-worker: %s\n", e.what());
     return 1;

@@ -21,7 +21,9 @@ void drop_privileges(const std::string& user) {
   if (!user.empty()) {
     const passwd* entry = getpwnam(user.c_str());
     if (!entry) throw Error{Errc::bad_argument, "--user " + user + ": there is no such user"};
-    if (initgroups(entry->pw_name, entry->pw_gid) != 0 || setgid(entry->pw_gid) != 0 || setuid(entry->pw_uid) != 0) throw_errno(Errc::no_device, "--user " + user);
+    if (initgroups(entry->pw_name, entry->pw_gid) != 0 || setgid(entry->pw_gid) != 0 ||
+        setuid(entry->pw_uid) != 0)
+      throw_errno(Errc::no_device, "--user " + user);
   }
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) throw_errno(Errc::no_device, "dropping privileges");
 }
@@ -40,7 +42,8 @@ void end_with(int socket) {
       pollfd p{.fd = socket, .events = POLLRDHUP, .revents = 0};
       poll(&p, 1, -1);
     }
-    std::this_thread::sleep_for(std::chrono::milliseconds{500});  // the orderly end comes first, unless VART is in the way
+    std::this_thread::sleep_for(
+        std::chrono::milliseconds{500});  // the orderly end comes first, unless VART is in the way
     _exit(0);
   }}.detach();
 }

@@ -39,8 +39,10 @@ class Session {
       }
     }
     for (;;) {
-      if (ring_) take_from_ring();
-      else handle(receive(Clock::time_point::max()));
+      if (ring_)
+        take_from_ring();
+      else
+        handle(receive(Clock::time_point::max()));
     }
   }
 
@@ -60,19 +62,23 @@ class Session {
     if (m.header.kind != Kind::hello) refuse(m.header.kind, "hello");
     const Hello hello = decode_hello(m.body);
     Welcome welcome{.backend = runner_backend(), .pid = static_cast<std::uint32_t>(getpid())};
-    if (getrandom(welcome.nonce.data(), welcome.nonce.size(), 0) != static_cast<ssize_t>(welcome.nonce.size())) throw_errno(Errc::no_device, "random numbers");
+    if (getrandom(welcome.nonce.data(), welcome.nonce.size(), 0) !=
+        static_cast<ssize_t>(welcome.nonce.size()))
+      throw_errno(Errc::no_device, "random numbers");
     if (!options_.key.empty()) welcome.proof = prove(options_.key, Side::worker, hello.nonce, welcome.nonce);
     send(Kind::welcome, encode(welcome));
     if (options_.key.empty()) return;
     const Message answer = receive(deadline);
     if (answer.header.kind != Kind::proof) refuse(answer.header.kind, "proof");
-    if (!same(decode_proof(answer.body).proof, prove(options_.key, Side::application, hello.nonce, welcome.nonce))) {
+    if (!same(decode_proof(answer.body).proof,
+              prove(options_.key, Side::application, hello.nonce, welcome.nonce))) {
       throw Error{Errc::bad_argument, "DPU worker: an application without the right key was refused"};
     }
   }
 
   [[noreturn]] static void refuse(Kind kind, const char* expected) {
-    throw Error{Errc::bad_file, std::string{"DPU protocol: '"} + to_string(kind) + "' came where '" + expected + "' belongs"};
+    throw Error{Errc::bad_file,
+                std::string{"DPU protocol: '"} + to_string(kind) + "' came where '" + expected + "' belongs"};
   }
 
   /// False when something cannot be opened: the application is told and may ask for something else.
@@ -101,7 +107,8 @@ class Session {
     if (options_.models.empty()) return file;
     std::error_code error;
     const fs::path root = fs::canonical(options_.models, error), path = fs::canonical(root / file, error);
-    if (error) throw Error{Errc::io, "DPU worker: model '" + file + "' is not in its folder of models; copy it there"};
+    if (error)
+      throw Error{Errc::io, "DPU worker: model '" + file + "' is not in its folder of models; copy it there"};
     if (std::mismatch(root.begin(), root.end(), path.begin(), path.end()).first != root.end()) {
       throw Error{Errc::bad_argument, "DPU worker: model '" + file + "' is outside the folder of models"};
     }
@@ -109,9 +116,13 @@ class Session {
   }
 
   static void check(const ModelInfo& info) {
-    if (info.batch == 0 || info.batch > max_batch || info.inputs.empty() || info.outputs.empty() || info.inputs.size() > max_tensors ||
-        info.outputs.size() > max_tensors || info.input_bytes() > max_tensors_bytes / info.batch || info.output_bytes() > max_tensors_bytes / info.batch) {
-      throw Error{Errc::unsupported, "model '" + info.name + "': its tensors or its batch are beyond what the DPU protocol carries"};
+    if (info.batch == 0 || info.batch > max_batch || info.inputs.empty() || info.outputs.empty() ||
+        info.inputs.size() > max_tensors || info.outputs.size() > max_tensors ||
+        info.input_bytes() > max_tensors_bytes / info.batch ||
+        info.output_bytes() > max_tensors_bytes / info.batch) {
+      throw Error{
+          Errc::unsupported,
+          "model '" + info.name + "': its tensors or its batch are beyond what the DPU protocol carries"};
     }
   }
 
@@ -128,17 +139,22 @@ class Session {
 
   void handle(const Message& m) {
     switch (m.header.kind) {
-      case Kind::ping: return send(Kind::pong, {});
-      case Kind::ring: return adopt_ring(decode_ring(m.body));
-      case Kind::run: return run_from_stream(m);
-      default: refuse(m.header.kind, runners_.empty() ? "load" : "run");
+      case Kind::ping:
+        return send(Kind::pong, {});
+      case Kind::ring:
+        return adopt_ring(decode_ring(m.body));
+      case Kind::run:
+        return run_from_stream(m);
+      default:
+        refuse(m.header.kind, runners_.empty() ? "load" : "run");
     }
   }
 
   void adopt_ring(const RingLayout& layout) {
     auto fds = receive_fds(socket_, 3, Clock::now() + handshake_time);
     for (const auto& r : runners_) {
-      if (batch_bytes(r->info()) > layout.slot_bytes) throw Error{Errc::mismatch, "DPU ring: its slots are smaller than a batch"};
+      if (batch_bytes(r->info()) > layout.slot_bytes)
+        throw Error{Errc::mismatch, "DPU ring: its slots are smaller than a batch"};
     }
     if (ring_) throw Error{Errc::bad_file, "DPU ring: there is one already"};
     ring_.emplace(Ring::adopt(layout, std::move(fds)));
@@ -152,44 +168,54 @@ class Session {
   void place(std::size_t model, std::byte* at, Pointers& p) const {
     const std::size_t ins = runners_[model]->info().inputs.size();
     for (std::size_t i = 0; i < offsets_[model].size(); ++i) {
-      if (i < ins) p.inputs[i] = at + offsets_[model][i];
-      else p.outputs[i - ins] = at + offsets_[model][i];
+      if (i < ins)
+        p.inputs[i] = at + offsets_[model][i];
+      else
+        p.outputs[i - ins] = at + offsets_[model][i];
     }
   }
 
   Runner& runner_for(const Run& run) {
-    if (run.model >= runners_.size()) throw Error{Errc::bad_file, "DPU protocol, run: there is no model " + std::to_string(run.model)};
+    if (run.model >= runners_.size())
+      throw Error{Errc::bad_file, "DPU protocol, run: there is no model " + std::to_string(run.model)};
     Runner& r = *runners_[run.model];
-    if (run.frames > r.info().batch) throw Error{Errc::bad_file, "DPU protocol, run: more frames than a batch has"};
+    if (run.frames > r.info().batch)
+      throw Error{Errc::bad_file, "DPU protocol, run: more frames than a batch has"};
     return r;
   }
 
   Status run_at(Runner& runner, const Run& run, std::byte* at, Pointers& p) {
     const ModelInfo& info = runner.info();
     place(run.model, at, p);
-    return runner.run(run.frames, {p.inputs.data(), info.inputs.size()}, {p.outputs.data(), info.outputs.size()});
+    return runner.run(run.frames, {p.inputs.data(), info.inputs.size()},
+                      {p.outputs.data(), info.outputs.size()});
   }
 
   void run_from_stream(const Message& m) {
     const Run run = decode_run(m.fixed);
     Runner& runner = runner_for(run);
     const ModelInfo& info = runner.info();
-    if (m.header.bytes != Run::size + info.input_bytes() * run.frames) throw Error{Errc::bad_file, "DPU protocol, run: not the bytes its frames need"};
+    if (m.header.bytes != Run::size + info.input_bytes() * run.frames)
+      throw Error{Errc::bad_file, "DPU protocol, run: not the bytes its frames need"};
     Pointers p;
     std::byte* base = base_of_buffer();
     place(run.model, base, p);
     for (std::size_t i = 0; i < info.inputs.size(); ++i) {
-      if (!read_all(socket_, {const_cast<std::byte*>(p.inputs[i]), info.inputs[i].bytes() * run.frames}, Clock::time_point::max())) throw Gone{};
+      if (!read_all(socket_, {const_cast<std::byte*>(p.inputs[i]), info.inputs[i].bytes() * run.frames},
+                    Clock::time_point::max()))
+        throw Gone{};
     }
     const Status status = run_at(runner, run, base, p);
     const std::string text = status.message.substr(0, max_text);
-    const Done done{run.ticket, run.slot, run.frames, status.code, static_cast<std::uint32_t>(status.ok() ? 0 : text.size())};
+    const Done done{run.ticket, run.slot, run.frames, status.code,
+                    static_cast<std::uint32_t>(status.ok() ? 0 : text.size())};
     const auto body = encode(done);
     std::array<iovec, 2 + max_tensors> parts{};
     std::size_t count = 1, bytes = Done::size;
     parts[count++] = {const_cast<std::byte*>(body.data()), body.size()};
     if (status.ok()) {
-      for (std::size_t i = 0; i < info.outputs.size(); ++i, ++count) parts[count] = {p.outputs[i], info.outputs[i].bytes() * run.frames};
+      for (std::size_t i = 0; i < info.outputs.size(); ++i, ++count)
+        parts[count] = {p.outputs[i], info.outputs[i].bytes() * run.frames};
       bytes += info.output_bytes() * run.frames;
     } else {
       parts[count++] = {const_cast<char*>(text.data()), text.size()};
@@ -209,14 +235,16 @@ class Session {
   void take_from_ring() {
     Ring::Descriptor d;
     while (!ring_->receive(d)) {
-      std::array<pollfd, 2> p{pollfd{.fd = ring_->bell(), .events = POLLIN, .revents = 0}, pollfd{.fd = socket_, .events = POLLIN, .revents = 0}};
+      std::array<pollfd, 2> p{pollfd{.fd = ring_->bell(), .events = POLLIN, .revents = 0},
+                              pollfd{.fd = socket_, .events = POLLIN, .revents = 0}};
       if (poll(p.data(), p.size(), -1) < 0) continue;
       if (p[1].revents != 0) handle(receive(Clock::time_point::max()));
       if (p[0].revents != 0) ring_->clear_bell();
     }
     const Run run = decode_run(d.body);
     Runner& runner = runner_for(run);
-    if (run.slot >= ring_->slots()) throw Error{Errc::bad_file, "DPU ring: there is no slot " + std::to_string(run.slot)};
+    if (run.slot >= ring_->slots())
+      throw Error{Errc::bad_file, "DPU ring: there is no slot " + std::to_string(run.slot)};
     Pointers p;
     const Status status = run_at(runner, run, ring_->slot(run.slot).data(), p);
     const std::size_t text = status.ok() ? 0 : std::min(status.message.size(), d.text.size());

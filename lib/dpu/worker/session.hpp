@@ -8,8 +8,8 @@
 namespace splitcnn::inline v0::dpu {
 
 struct SessionOptions {
-  std::vector<std::byte> key{};     ///< empty: whoever holds the other end is trusted
-  std::filesystem::path models{};   ///< only files below this folder are opened; empty: any
+  std::vector<std::byte> key{};    ///< empty: whoever holds the other end is trusted
+  std::filesystem::path models{};  ///< only files below this folder are opened; empty: any
 };
 
 /// Returns when the application has gone. Throws Error when it breaks the rules.
