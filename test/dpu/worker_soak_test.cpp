@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstring>
 #include <fstream>
+#include <iterator>
 #include <random>
 #include <thread>
 
@@ -83,13 +84,14 @@ std::vector<Recovery> hurt(const DpuStage& stage, const std::atomic<std::uint64_
   return seen;
 }
 
-/// Processes of the double anywhere on this machine.
-int workers_alive() {
+/// Processes anywhere on this machine that serve models of this folder: other tests have workers, too.
+int workers_alive(const std::string& folder) {
   int count = 0;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator{"/proc", error}) {
-    const fs::path exe = fs::read_symlink(entry.path() / "exe", error);
-    count += !error && exe == fs::path{SPLITCNN_TEST_WORKER};
+    std::ifstream words{entry.path() / "cmdline", std::ios::binary};
+    const std::string line{std::istreambuf_iterator<char>{words}, {}};
+    count += line.starts_with(SPLITCNN_TEST_WORKER) && line.find(folder) != std::string::npos;
   }
   return count;
 }
@@ -108,9 +110,12 @@ struct Counts {
 
 void soak(const Load& load) {
   set_log_handler([](LogLevel, std::string_view) {});
-  Counts before;
+  const Counts before;
+  std::string folder;
   {
     DpuWorkerCase c{"small 0 3 6", load.tcp};
+    folder = c.other_key().parent_path().string();
+    CHECK(workers_alive(folder) == (load.tcp ? 1 : 0));  // the one that listens
     auto options = c.options();
     options.worker.deadline = Millis{100};
     options.worker.restarts = 1'000'000;  // unlimited
@@ -178,9 +183,9 @@ void soak(const Load& load) {
   CHECK(after.processes == before.processes);
   CHECK_FALSE(shared_memory_mapped());
   const auto give_up = Clock::now() + std::chrono::seconds{5};
-  while (workers_alive() > 0 && Clock::now() < give_up)
+  while (workers_alive(folder) > 0 && Clock::now() < give_up)
     std::this_thread::sleep_for(std::chrono::milliseconds{10});
-  CHECK(workers_alive() == 0);
+  CHECK(workers_alive(folder) == 0);
 }
 
 }  // namespace

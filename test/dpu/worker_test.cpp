@@ -1,5 +1,6 @@
 // DpuStage with a worker process: both transports, and everything that can go wrong with the other side. The
 // worker is the real one but for its runner, the double of runner_double.cpp.
+#include <algorithm>
 #include <fstream>
 #include <random>
 #include <thread>
@@ -72,7 +73,9 @@ TEST_CASE("a worker that dies, hangs, is cut off or talks nonsense costs no fram
       if (tcp && std::string{fault} == "scribble") continue;
       CAPTURE(tcp, fault);
       DpuWorkerCase c{std::string{"small 0 3 6\n"} + fault + " 4", tcp, true};
-      DpuStage stage{c.plan, c.plan.head(), c.options()};
+      auto options = c.options();
+      options.worker.deadline = Millis{500};
+      DpuStage stage{c.plan, c.plan.head(), options};
       run_batches(c, stage, 6, 6);
       const bool lives = std::string{fault} == "fail";
       if (!lives) wait_until(stage, DpuWorkerState::serving);
@@ -157,6 +160,7 @@ TEST_CASE("what a worker cannot open is an Error with the cause", "[dpu]") {
       DpuWorkerCase c{e.model, tcp};
       auto options = c.options();
       options.worker.start_deadline = Millis{e.words == std::string{"golden frame"} ? 300 : 20000};
+      options.worker.deadline = std::min(options.worker.deadline, options.worker.start_deadline);
       try {
         const DpuStage stage{c.plan, c.plan.head(), options};
         FAIL("it was accepted");
