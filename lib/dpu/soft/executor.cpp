@@ -21,7 +21,7 @@ namespace {
 
 using namespace soft;
 
-/// Memory aligned for any vector unit.
+/// Memory aligned for any vector unit, with room for kernels that read a little further than their source.
 struct Block {
   explicit Block(std::size_t bytes) : data{static_cast<std::byte*>(::operator new(bytes + 64, std::align_val_t{64}))} {
     std::memset(data, 0, bytes + 64);
