@@ -6,7 +6,7 @@
 ///
 /// A profile has, per device, the time of every prefix (nodes before cut k) and every suffix (nodes behind it), measured
 /// as whole segments with their conversions, because fused segments do not add up node by node. The time of a middle segment
-/// [i, j) is prefix[j] - prefix[i] + fixed.
+/// [i, j) is the mean of prefix[j] - prefix[i] and suffix[i] - suffix[j], + fixed + the run-to-run spread of the longer measurement.
 #include <filesystem>
 #include <functional>
 #include <limits>

@@ -85,9 +85,20 @@ Pieces::Pieces(const Partitioner& parts, const Devices& devices, const DeviceInf
   }
 }
 
+std::string Pieces::key_of(int first, int last) const {
+  return fmt::format("{} {}-{}", info_.name, first, last);
+}
+
+PieceTime Pieces::again(int first, int last) {
+  const PieceTime before = time(first, last), now = measure(first, last);
+  if (!(now.ms < before.ms)) return before;
+  if (so_far_) so_far_->add(key_of(first, last), now);
+  return now;
+}
+
 PieceTime Pieces::time(int first, int last) {
   if (first == last) return {.ms = 0};
-  const std::string key = fmt::format("{} {}-{}", info_.name, first, last);
+  const std::string key = key_of(first, last);
   if (so_far_) {
     if (const auto known = so_far_->find(key)) return *known;
   }

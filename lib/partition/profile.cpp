@@ -35,10 +35,12 @@ double Profile::segment_ms(std::string_view name, int first, int last) const {
   if (first == last) return 0;
   if (first == 0) return prefix(last);
   if (last == end) return suffix(first);
-  // Noise can make the difference of two measurements negative; a segment costs at least its fixed part.
-  const double inner = prefix(last) - prefix(first);
-  const double difference = std::isnan(inner) ? suffix(first) - suffix(last) : inner;
-  return std::isnan(difference) ? difference : std::max(difference, 0.0) + d.fixed_ms;
+  // Two differences of long measurements say what a short piece takes; both are noisy, and a search over many pieces finds those that noise made
+  // cheap. So the estimate is raised by the noise, and never below the fixed part.
+  const double before = prefix(last) - prefix(first), behind = suffix(first) - suffix(last);
+  const double difference = std::isnan(before) ? behind : std::isnan(behind) ? before : (before + behind) / 2;
+  const double noise = d.spread * (std::isnan(before) ? suffix(first) : prefix(last));
+  return std::isnan(difference) ? difference : std::max(difference, 0.0) + noise + d.fixed_ms;
 }
 
 double Profile::transfer_ms(std::string_view from, std::string_view to, std::size_t bytes) const noexcept {

@@ -51,7 +51,11 @@ TEST_CASE("segment times come from prefixes, suffixes and differences") {
   REQUIRE(p.segment_ms("gpu:0", 0, 3) == 6);
   REQUIRE(p.segment_ms("gpu:0", 2, 2) == 0);
   REQUIRE(std::isnan(p.segment_ms("dpu:0", 0, 3)));
-  REQUIRE(p.segment_ms("dpu:0", 1, 2) == 1.875);
+  REQUIRE(p.segment_ms("dpu:0", 1, 2) == 1.5);  // the mean of 1.75 and 1
+  Profile noisy = p;
+  noisy.devices[0].spread = 0.1;
+  REQUIRE(noisy.segment_ms("dpu:0", 1, 2) == Approx(1.8));  // and a tenth of the prefix of 3
+  REQUIRE(noisy.segment_ms("dpu:0", 0, 2) == 3);            // measured as it is
   REQUIRE(p.segment_ms("dpu:0", 2, 3) == 1.5);
   REQUIRE_THROWS_AS(p.segment_ms("gpu:0", 2, 4), Error);
   REQUIRE_THROWS_AS(p.segment_ms("gpu:0", -1, 2), Error);
