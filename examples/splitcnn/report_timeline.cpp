@@ -76,14 +76,13 @@ std::string measured_timeline(const std::filesystem::path& path) {
   const std::size_t shown = std::min<std::size_t>(trace.runs.size(), 6 * rows.size()),
                     first = (trace.runs.size() - shown) / 2;
   std::vector<Span> spans;
-  const double origin = trace.runs[first].from;
+  const double from = trace.runs[first].from, to = trace.runs[first + shown - 1].to;
   std::map<int, std::size_t> batch;
-  for (std::size_t i = 0; i < first + shown; ++i) {
-    const Run& run = trace.runs[i];
-    const std::size_t n = batch[run.lane]++;
-    if (i >= first)
-      spans.push_back({row_of[run.lane], run.from - origin, run.to - origin, std::to_string(n),
-                       colour_of(rows[row_of[run.lane]])});
+  for (const Run& run : trace.runs) {
+    const std::size_t n = batch[run.lane]++, row = row_of[run.lane];
+    if (run.to <= from || run.from >= to) continue;
+    spans.push_back({row, std::max(run.from, from) - from, std::min(run.to, to) - from, std::to_string(n),
+                     colour_of(rows[row])});
   }
   return fmt::format(
       "<h2>Both devices at work</h2><p>From a <span class='badge measured'>measured</span> trace ({}): "
