@@ -72,36 +72,6 @@ std::vector<std::string> read_labels(const std::string& path) {
   return labels;
 }
 
-/// A file without zero bytes at its start that ends in .txt or .lst is a list of images; every other file is
-/// raw frames.
-bool is_list(const std::filesystem::path& path) {
-  return path.extension() == ".txt" || path.extension() == ".lst";
-}
-
-std::vector<sc::Tensor> read_frames(const Options& options, const Model& model,
-                                    const std::optional<sc::InputTransform>& transform) {
-  std::vector<sc::Tensor> frames;
-  if (!std::filesystem::is_directory(options.frames) && !is_list(options.frames)) {
-    RawFrames file{options.frames, model.graph};
-    for (std::size_t f = 0; f < std::min(file.count(), options.most); ++f) {
-      std::vector<sc::Tensor> frame = file.buffers();
-      file.next(frame);
-      for (sc::Tensor& t : frame) frames.push_back(std::move(t));
-    }
-    return frames;
-  }
-  if (!transform) {
-    note("note: no --mean, --scale or --resize given: pixels go in as 0..255, stretched to the model's size");
-  }
-  const auto files = image_files(options.frames, options.most);
-  ProgressBar bar{"reading images"};
-  for (const auto& file : files) {
-    frames.push_back(image_tensor(file, model.graph, transform.value_or(sc::InputTransform{})));
-    bar.step(frames.size(), files.size());
-  }
-  return frames;
-}
-
 void calibrate(const Options& options) {
   Model model = open_model(options.model);
   if (model.zoo) {
@@ -112,7 +82,7 @@ void calibrate(const Options& options) {
                     options.model)};
   }
   const std::optional<sc::InputTransform> transform = transform_of(options, model.sidecar);
-  const std::vector<sc::Tensor> frames = read_frames(options, model, transform);
+  const std::vector<sc::Tensor> frames = read_frames(options.frames, options.most, model, transform);
   const std::size_t count = frames.size() / model.graph.inputs().size();
   std::optional<sc::QuantizedGraph> quant;
   {

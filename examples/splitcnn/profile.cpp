@@ -1,6 +1,8 @@
 // splitcnn profile: measures every prefix and suffix of a model on the devices here.
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "terminal.hpp"
 #include "tool.hpp"
 
@@ -9,7 +11,8 @@ namespace tool {
 namespace {
 
 struct Options {
-  std::string model, output, devices = "dpu,gpu,cpu";
+  std::string model, output, devices = "dpu,gpu,cpu", frames;
+  std::size_t most = 200;
   int runs = 7, contention_cuts = 3;
   bool json = false, hooks = false;
   sc::Granularity granularity = sc::Granularity::block;
@@ -21,12 +24,17 @@ void print_table(const sc::Partitioner& parts, const sc::Profile& profile) {
     columns.push_back({d.device + " before"});
     columns.push_back({"behind"});
   }
+  if (!profile.agreement.empty()) columns.push_back({"top-1 as float"});
   Table table{columns, 1};
   for (const sc::Cut& cut : parts.cuts()) {
     std::vector<std::string> row{std::to_string(cut.k), cut.after};
     for (const sc::DeviceProfile& d : profile.devices) {
       row.push_back(milliseconds(d.prefix_ms[static_cast<std::size_t>(cut.k)]));
       row.push_back(milliseconds(d.suffix_ms[static_cast<std::size_t>(cut.k)]));
+    }
+    if (!profile.agreement.empty()) {
+      const double share = profile.agreement[static_cast<std::size_t>(cut.k)];
+      row.push_back(std::isnan(share) ? "-" : fmt::format("{:.1f} %", 100 * share));
     }
     table.row(std::move(row));
   }
@@ -56,6 +64,13 @@ void profile(const Options& options) {
                           .contention_cuts = options.contention_cuts,
                           .resume = options.output.empty() ? "" : options.output + ".part",
                           .progress = bar.callback()});
+  }
+  if (!options.frames.empty()) {
+    const std::vector<sc::Tensor> frames =
+        read_frames(options.frames, options.most, model, model.sidecar.input_transform);
+    ProgressBar bar{"agreement"};
+    result->agreement = sc::measure_agreement(parts, open_devices(specs), frames, bar.callback());
+    result->agreement_frames = frames.size() / model.graph.inputs().size();
   }
   if (!options.output.empty()) result->save(options.output);
   if (options.json) {
@@ -88,6 +103,15 @@ void add_profile(CLI::App& app) {
       ->add_option("--contention", options->contention_cuts,
                    "cuts at which two devices are timed side by side; 0: not at all")
       ->check(within(0, 5))
+      ->type_name("N")
+      ->capture_default_str();
+  command
+      ->add_option("--agreement", options->frames,
+                   "frames to compare the DPU's answers with float's on, for every cut: folder of images, "
+                   "list, or raw float32")
+      ->type_name("DIR|FILE");
+  command->add_option("--max-frames", options->most, "use at most this many of them")
+      ->check(within(1, 100000))
       ->type_name("N")
       ->capture_default_str();
   command->add_flag("--json", options->json, "one JSON object instead of a table");

@@ -73,6 +73,10 @@ std::vector<std::filesystem::path> image_files(const std::filesystem::path& wher
 sc::Tensor image_tensor(const std::filesystem::path& file, const sc::Graph& graph,
                         const sc::InputTransform& transform);
 
+/// At most `most` frames from a folder of images, a .txt or .lst list of them, or a file of raw float32 frames.
+std::vector<sc::Tensor> read_frames(const std::filesystem::path& where, std::size_t most, const Model& model,
+                                    const std::optional<sc::InputTransform>& transform);
+
 sc::TensorSpec float_spec(const sc::Graph& graph, sc::TensorId id);
 nlohmann::json spec_json(const sc::TensorSpec& spec);
 /// Seeded noise in [-1, 1], one tensor per input of the graph.

@@ -10,12 +10,14 @@
 #include <filesystem>
 #include <functional>
 #include <limits>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "splitcnn/device.hpp"
 #include "splitcnn/plan.hpp"
+#include "splitcnn/tensor.hpp"
 
 namespace splitcnn::inline v0 {
 
@@ -92,5 +94,12 @@ struct MeasureOptions {
 /// a warning. Watts where the machine has energy counters that may be read (RAPL); they are the whole processor's. Throws the
 /// stages' errors, io (resume).
 [[nodiscard]] SPLITCNN_API Profile measure(const Partitioner& parts, const Devices& devices, const MeasureOptions& options = {});
+
+/// Per cut: the share of `frames` (one f32 tensor per graph input, frame after frame) whose first class of the first output equals float's with the
+/// DPU in front of the cut: what Profile::agreement holds, for limits on a plan. 1 at cut 0, NaN where the cut is not legal. Every legal
+/// cut runs every frame, on the calling thread, on the first DPU and the first other device open. Throws no_device, bad_argument,
+/// not_calibrated, the stages' errors.
+[[nodiscard]] SPLITCNN_API std::vector<double> measure_agreement(const Partitioner& parts, const Devices& devices, std::span<const Tensor> frames,
+                                                                 const std::function<void(std::size_t, std::size_t)>& progress = {});
 
 }  // namespace splitcnn::inline v0

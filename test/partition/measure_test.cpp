@@ -2,6 +2,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <stdexcept>
 
 #include "splitcnn/partitioner.hpp"
@@ -129,4 +130,32 @@ TEST_CASE("a measurement that was stopped goes on where it was") {
   text.replace(text.find("\"of\""), 7, "\"of\":\"x");
   from_the_beginning(text);
   from_the_beginning("not json");
+}
+
+TEST_CASE("agreement: per cut, the share of frames that the DPU in front of it answers as float does") {
+  const Partitioner parts{Quantizer{}.calibrate_synthetic(Graph::zoo("lenet5"), 4)};
+  const Devices devices = Devices::open("dpu:0=software,cpu");
+  const Shape shape = parts.graph().tensor(parts.graph().inputs()[0]).shape;
+  std::mt19937 random{splitcnn_test::seed()};
+  std::normal_distribution<float> normal;
+  std::vector<Tensor> frames;
+  for (int f = 0; f < 24; ++f) {
+    for (float& v : frames.emplace_back(TensorSpec{.name = "x", .shape = shape}).as<float>()) v = normal(random);
+  }
+  const std::vector<double> agreement = measure_agreement(parts, devices, frames);
+  REQUIRE(agreement.size() == parts.cuts().size());
+  CHECK(agreement.front() == 1);
+  for (const Cut& cut : parts.cuts()) {
+    const double share = agreement[static_cast<std::size_t>(cut.k)];
+    CAPTURE(cut.k, share);
+    CHECK(std::isfinite(share) == (cut.legal || cut.k == 0));
+    if (cut.legal) CHECK(share > 0.7);  // int8 on noise: close, but classes of random weights lie close, too
+    CHECK(std::abs(share * 24 - std::round(share * 24)) < 1e-9);
+  }
+  Profile profile = measure(parts, devices, {.runs = 1, .contention_cuts = 0});
+  profile.agreement = agreement, profile.agreement_frames = frames.size();
+  const Choice strict = parts.choose(profile, {.limits = {.agreement = 1}, .b = "cpu"});
+  CHECK(strict.chosen.agreement == 1);
+  CHECK_THROWS_AS(measure_agreement(parts, devices, {}), Error);
+  CHECK_THROWS_AS(measure_agreement(parts, Devices::open("cpu"), frames), Error);
 }
