@@ -159,8 +159,9 @@ DeviceInfo open_gpu(const Request& r) {
     info.why = "asked for";
   } else if (r.backend.empty() || r.backend == "cudnn") {
     std::string reason;
-    if (GpuStage::available(&reason)) {
+    if (GpuStage::available(&reason, number(std::string_view{r.name}.substr(4)).value_or(0))) {
       info.backend = "cudnn";
+      info.detail = reason;
       return info;
     }
     if (r.backend == "cudnn") {
