@@ -4,7 +4,7 @@
 set -eu
 
 packages="g++ cmake ninja-build ccache libfmt-dev nlohmann-json3-dev libprotobuf-dev protobuf-compiler libonnx-dev
-  libdnnl-dev libcli11-dev libstb-dev catch2 pkgconf"
+  libdnnl-dev libcli11-dev libstb-dev libeigen3-dev catch2 pkgconf"
 
 missing=""
 for package in $packages; do

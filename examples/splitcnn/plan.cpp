@@ -40,7 +40,7 @@ sc::ObjectiveWeights parse_weights(const std::string& text) {
 
 void plan(const Options& options) {
   const Model model = open_model(options.model);
-  const auto [parts, profile] = open_profile(model, options.source, options.granularity);
+  const auto [parts, profile, forecast] = open_profile(model, options.source, options.granularity);
   const std::vector<std::string> names = planned_devices(options.devices, profile);
   const double period = options.frames_per_second > 0 ? 1000 / options.frames_per_second : options.frame_interval_ms;
   const sc::Choice choice = parts.choose(profile, {.objective = objectives.at(options.objective),
@@ -55,9 +55,18 @@ void plan(const Options& options) {
       parts.candidates(profile, {.head = names[0], .tail = names[1], .frame_interval_ms = period});
   if (!options.output.empty()) choice.plan.save(options.output);
   if (options.json) {
-    fmt::print("{}\n", plan_json(choice, rows).dump());
+    nlohmann::json result = plan_json(choice, rows);
+    if (forecast) {
+      result["forecast"] = {{"k", forecast->k},           {"interval_ms", forecast->interval_ms},    {"low_ms", forecast->low_ms},
+                            {"high_ms", forecast->high_ms}, {"contenders", forecast->contenders}};
+    }
+    fmt::print("{}\n", result.dump());
   } else {
     print_plan(parts, choice, rows, names);
+    if (forecast) {
+      fmt::print("best single cut {}: {:.3f} ms predicted, {:.3f} to {:.3f} with the predictor's confidence; worth measuring: {}\n", forecast->k,
+                 forecast->interval_ms, forecast->low_ms, forecast->high_ms, fmt::join(forecast->contenders, ", "));
+    }
   }
 }
 
@@ -95,17 +104,27 @@ void add_profile_source(CLI::App& command, ProfileSource& source) {
   command.add_option("--model", source.model, "modelled devices instead: zoo (VCK190 + RTX 2080), table1 (the paper's), or a file of device models")
       ->type_name("zoo|table1|FILE")
       ->excludes(file);
+  command.add_option("--predictor", source.predictor, "predicted times instead: weights of a trained predictor, no device needed")
+      ->type_name("FILE.safetensors")
+      ->excludes(file)
+      ->excludes(command.get_option("--model"));
 }
 
 Profiled open_profile(const Model& model, const ProfileSource& source, sc::Granularity granularity) {
-  if (source.file.empty() && source.model.empty()) {
-    throw sc::Error{sc::Errc::bad_argument, "give --profile P.json (see 'splitcnn profile'), or --model zoo for modelled devices"};
+  if (source.file.empty() && source.model.empty() && source.predictor.empty()) {
+    throw sc::Error{sc::Errc::bad_argument, "give --profile P.json (see 'splitcnn profile'), or --model zoo for modelled devices, or --predictor FILE for predicted ones"};
   }
   if (!source.file.empty()) {
     sc::Profile profile = sc::Profile::load(source.file);
     std::vector<std::string> names;
     for (const sc::DeviceProfile& d : profile.devices) names.push_back(d.device);
     return {partitioner_for(model, names, profile.granularity), std::move(profile)};
+  }
+  if (!source.predictor.empty()) {
+    const sc::Predictor predictor = sc::Predictor::load(source.predictor);
+    sc::Partitioner parts = partitioner_for(model, {predictor.info().head, predictor.info().tail}, granularity);
+    sc::Profile profile = predictor.profile(parts);
+    return {std::move(parts), std::move(profile), predictor.forecast(parts)};
   }
   sc::Partitioner parts = partitioner_for(model, {"dpu:0", "gpu:0"}, granularity);
   if (source.model == "zoo" || source.model == "table1") {

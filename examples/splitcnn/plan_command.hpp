@@ -4,9 +4,9 @@
 
 namespace tool {
 
-/// `--profile P.json`, or `--model zoo|table1|BOARD.json` for hardware that is not here.
+/// `--profile P.json`, or for hardware that is not here `--model zoo|table1|BOARD.json` or `--predictor WEIGHTS.safetensors`.
 struct ProfileSource {
-  std::string file, model;
+  std::string file, model, predictor;
 };
 void add_profile_source(CLI::App& command, ProfileSource& source);
 
@@ -14,6 +14,7 @@ void add_profile_source(CLI::App& command, ProfileSource& source);
 struct Profiled {
   sc::Partitioner parts;
   sc::Profile profile;
+  std::optional<sc::Forecast> forecast{};  ///< with a predictor: how sure the best cut is
 };
 Profiled open_profile(const Model& model, const ProfileSource& source, sc::Granularity granularity);
 

@@ -92,6 +92,9 @@ struct Considered {
 };
 
 struct Choice;
+class Predictor;
+struct Prediction;
+struct PredictOptions;
 
 /// Of Partitioner::with_alternatives: also a device that becomes faster (the others were measured hot).
 inline constexpr double default_slowdowns[] = {2, 4, 0.5};
@@ -145,6 +148,11 @@ class SPLITCNN_API Partitioner {
   /// mismatch, no_device, unsupported (no plan keeps the limits: names what each strategy breaks), bad_argument (energy without watts
   /// in the profile, negative weights).
   [[nodiscard]] Choice choose(const Profile& profile, const ChooseOptions& options = {}) const;
+  /// The best single cut as a Predictor (predictor.hpp) sees it, without any device; with its interval and the cuts that come close, which
+  /// are measured where devices are given. Throws not_calibrated where the plan would have a DPU and the graph has no calibration
+  /// (Predictor::forecast needs none), no_device.
+  [[nodiscard]] Prediction predict(const Predictor& predictor) const;
+  [[nodiscard]] Prediction predict(const Predictor& predictor, const PredictOptions& options) const;
   /// The table search() chooses from, one row per cut.
   [[nodiscard]] std::vector<Candidate> candidates(const Profile& profile, const SearchOptions& options = {}) const;
   /// What a plan should cost by this profile.

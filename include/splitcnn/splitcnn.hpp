@@ -12,6 +12,7 @@
 #include "splitcnn/partitioner.hpp"
 #include "splitcnn/pipeline.hpp"
 #include "splitcnn/plan.hpp"
+#include "splitcnn/predictor.hpp"
 #include "splitcnn/profile.hpp"
 #include "splitcnn/quantizer.hpp"
 #include "splitcnn/replay.hpp"

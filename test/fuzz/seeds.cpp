@@ -1,6 +1,6 @@
 // Writes the seed corpus: small valid files of every kind, from which the fuzzers start.
 //
-//     fuzz_seeds FOLDER TEST_DATA     (TEST_DATA: test/data of the source tree)
+//     fuzz_seeds FOLDER TEST_DATA WEIGHTS     (test/data and lib/predictor/weights of the source tree)
 #include <cstdio>
 #include <fstream>
 
@@ -35,6 +35,12 @@ void plans(const fs::path& out, const Graph& graph) {
   const Segment head{.device = "gpu:0", .first = 0, .last = 2, .last_unit = 1};
   const Segment tail{.device = "cpu", .first = 2, .last = all, .first_unit = 1, .last_unit = 3};
   Plan{graph, {}, {Route{{head, tail}, 0.25}, Route{{whole}, 0.75}}, {}, "two routes"}.save(out / "two.json");
+}
+
+void weights(const fs::path& out, const fs::path& shipped) {
+  for (const auto& entry : fs::directory_iterator{shipped}) {
+    if (entry.path().extension() == ".safetensors") fs::copy_file(entry.path(), out / entry.path().filename(), fs::copy_options::overwrite_existing);
+  }
 }
 
 void profiles(const fs::path& out, const Graph& graph) {
@@ -72,16 +78,17 @@ void conversation(const fs::path& out) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::fprintf(stderr, "usage: fuzz_seeds FOLDER TEST_DATA\n");
+  if (argc != 4) {
+    std::fprintf(stderr, "usage: fuzz_seeds FOLDER TEST_DATA WEIGHTS\n");
     return 1;
   }
   const fs::path out{argv[1]};
-  for (const char* kind : {"onnx", "plan", "profile", "calibration", "sidecar", "protocol", "xmodel"}) fs::create_directories(out / kind);
+  for (const char* kind : {"onnx", "plan", "profile", "calibration", "sidecar", "protocol", "xmodel", "weights"}) fs::create_directories(out / kind);
   const Graph& graph = splitcnn_fuzz::small_graph();
   models(out / "onnx", argv[2]);
   plans(out / "plan", graph);
   profiles(out / "profile", graph);
+  weights(out / "weights", argv[3]);
   Quantizer{}.calibrate_synthetic(graph).save(out / "calibration" / "small.json");
   conversation(out / "protocol");
   std::ofstream{out / "xmodel" / "small.xmodel", std::ios::binary} << splitcnn_test::xmodel_bytes();

@@ -109,6 +109,18 @@ TEST_CASE("plan for modelled hardware: strategies, bound, baselines, limits") {
   REQUIRE(tool("plan zoo:lenet5 --model table1").exit_code == 0);
 }
 
+TEST_CASE("plan by predicted times") {
+  const auto asked = tool("plan zoo:lenet5 --predictor " SPLITCNN_WEIGHTS " --strategy split --json");
+  INFO(asked.err);
+  if (asked.err.find("built without the predictor") != std::string::npos) SPLITCNN_SKIP("eigen", "built without the predictor");
+  REQUIRE(asked.exit_code == 0);
+  const json j = json::parse(asked.out);
+  REQUIRE(j.at("origin") == "predicted");
+  REQUIRE(j.at("forecast").at("low_ms").get<double>() < j.at("forecast").at("high_ms").get<double>());
+  REQUIRE(j.at("interval_ms").get<double>() == Approx(j.at("forecast").at("interval_ms").get<double>()));
+  REQUIRE(tool("plan zoo:lenet5 --predictor " SPLITCNN_TOOL).exit_code == 1);
+}
+
 TEST_CASE("profile, then plan") {
   const TempDir dir;
   const std::string profile = dir.file("p.json"), plan = dir.file("plan.json");
