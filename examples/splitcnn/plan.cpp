@@ -124,7 +124,8 @@ Profiled open_profile(const Model& model, const ProfileSource& source, sc::Granu
     const sc::Predictor predictor = sc::Predictor::load(source.predictor);
     sc::Partitioner parts = partitioner_for(model, {predictor.info().head, predictor.info().tail}, granularity);
     sc::Profile profile = predictor.profile(parts);
-    return {std::move(parts), std::move(profile), predictor.forecast(parts)};
+    sc::Forecast forecast = predictor.forecast(parts);  // before parts moves
+    return {std::move(parts), std::move(profile), std::move(forecast)};
   }
   sc::Partitioner parts = partitioner_for(model, {"dpu:0", "gpu:0"}, granularity);
   if (source.model == "zoo" || source.model == "table1") {
