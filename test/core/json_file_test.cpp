@@ -5,26 +5,16 @@
 #include <fstream>
 
 #include "support/catch.hpp"
+#include "support/temporary_folder.hpp"
 
 using namespace splitcnn;
 namespace fs = std::filesystem;
 
 namespace {
 
-class Folder {
- public:
-  Folder() : path_{fs::temp_directory_path() / ("splitcnn-json-" + std::to_string(::getpid()))} {
-    fs::create_directories(path_);
-  }
-  ~Folder() { fs::remove_all(path_); }
-  fs::path operator/(const char* name) const { return path_ / name; }
-  std::size_t entries() const {
-    return static_cast<std::size_t>(std::distance(fs::directory_iterator{path_}, fs::directory_iterator{}));
-  }
-
- private:
-  fs::path path_;
-};
+std::size_t entries(const splitcnn_test::TemporaryFolder& folder) {
+  return static_cast<std::size_t>(std::distance(fs::directory_iterator{folder.path()}, fs::directory_iterator{}));
+}
 
 void put(const fs::path& path, const std::string& text) { std::ofstream{path, std::ios::binary} << text; }
 
@@ -42,30 +32,30 @@ Errc code_of(F&& call, std::string* message = nullptr) {
 }  // namespace
 
 TEST_CASE("what is written is read again, and nothing else stays", "[json]") {
-  Folder folder;
+  const splitcnn_test::TemporaryFolder folder;
   const nlohmann::json value{{"a", {1, 2.5, "x", nullptr, true}}, {"b", {{"c", "\u00e4\n\"\\"}}}};
   write_json(folder / "a.json", value);
   CHECK(read_json(folder / "a.json") == value);
   write_json(folder / "a.json", 7);
   CHECK(read_json(folder / "a.json") == 7);
-  CHECK(folder.entries() == 1);
+  CHECK(entries(folder) == 1);
   write_json(folder / "b.json", std::string{"\xff broken UTF-8"});
   CHECK(read_json(folder / "b.json").is_string());
 }
 
 TEST_CASE("a file that cannot be written is an io error and leaves nothing behind", "[json]") {
-  Folder folder;
+  const splitcnn_test::TemporaryFolder folder;
   CHECK(code_of([&] { write_json(folder / "no" / "a.json", 1); }) == Errc::io);
   fs::create_directory(folder / "taken");
   put(folder / "taken" / "x", "");
   std::string message;
   CHECK(code_of([&] { write_json(folder / "taken", 1); }, &message) == Errc::io);
   CHECK(message.find("taken") != std::string::npos);
-  CHECK(folder.entries() == 1);
+  CHECK(entries(folder) == 1);
 }
 
 TEST_CASE("bad files are errors that name the file", "[json]") {
-  Folder folder;
+  const splitcnn_test::TemporaryFolder folder;
   std::string message;
   CHECK(code_of([&] { (void)read_json(folder / "missing.json"); }, &message) == Errc::io);
   CHECK(message.find("missing.json") != std::string::npos);

@@ -11,24 +11,13 @@
 #include "dpu/soft/executor.hpp"
 #include "splitcnn/dpu_stage.hpp"
 #include "support/catch.hpp"
+#include "support/temporary_folder.hpp"
 
 using namespace splitcnn;
 
 namespace {
 
 namespace fs = std::filesystem;
-
-struct Folder {
-  fs::path path;
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "splitcnn_qdq.XXXXXX").string();
-    path = mkdtemp(name.data());
-  }
-  ~Folder() {
-    std::error_code ignored;
-    fs::remove_all(path, ignored);
-  }
-};
 
 /// Exported segments with what goes in and comes out of the DPU, for qdq_check.py.
 class Cases {
@@ -97,8 +86,8 @@ NodeId last_legal(const Graph& graph) {
 
 TEST_CASE("exported layers give the DPU's bytes in ONNX Runtime, up to ties", "[dpu]") {
   std::mt19937_64 random{splitcnn_test::seed()};
-  const Folder folder;
-  Cases cases{folder.path};
+  const splitcnn_test::TemporaryFolder folder;
+  Cases cases{folder.path()};
   for (const auto& [name, size] : {std::pair{"lenet5", 32}, {"mobilenet_v2", 32}, {"squeezenet1_1", 40}, {"resnet18", 32}, {"googlenet", 32}}) {
     const Graph graph = Graph::zoo(name, {.input_size = size});
     const QuantizedGraph quant = Quantizer{}.calibrate_synthetic(graph, 2);
@@ -109,7 +98,7 @@ TEST_CASE("exported layers give the DPU's bytes in ONNX Runtime, up to ties", "[
     cases.add(quant, 0, end, true, random);
   }
   cases.finish();
-  const nlohmann::json result = check(folder.path);
+  const nlohmann::json result = check(folder.path());
   if (result.contains("missing")) SPLITCNN_SKIP("onnxruntime", "python3 has no onnxruntime: " + result["missing"].get<std::string>());
   INFO(result.dump());
   std::printf("%s\n", result.dump().c_str());
@@ -119,14 +108,14 @@ TEST_CASE("exported layers give the DPU's bytes in ONNX Runtime, up to ties", "[
 }
 
 TEST_CASE("an exported head is a file or an error that says why", "[dpu]") {
-  const Folder folder;
+  const splitcnn_test::TemporaryFolder folder;
   const Graph graph = Graph::zoo("lenet5");
   const QuantizedGraph quant = Quantizer{}.calibrate_synthetic(graph, 1);
-  save_qdq(quant, 0, last_legal(graph), folder.path / "head.onnx");
-  CHECK(fs::file_size(folder.path / "head.onnx") > 1000);
-  CHECK_FALSE(fs::exists(folder.path / "head.onnx.part"));
+  save_qdq(quant, 0, last_legal(graph), folder / "head.onnx");
+  CHECK(fs::file_size(folder / "head.onnx") > 1000);
+  CHECK_FALSE(fs::exists(folder / "head.onnx.part"));
   try {
-    save_qdq(quant, 0, last_legal(graph), folder.path / "no" / "such" / "folder.onnx");
+    save_qdq(quant, 0, last_legal(graph), folder / "no" / "such" / "folder.onnx");
     FAIL("wrote into a folder that does not exist");
   } catch (const Error& e) {
     CHECK(e.code() == Errc::io);

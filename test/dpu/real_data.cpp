@@ -5,7 +5,8 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
-#include <unistd.h>
+
+#include "support/temporary_folder.hpp"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wall"
@@ -106,11 +107,10 @@ std::vector<Tensor> mnist_digits(const std::string& data, std::size_t count) {
 }
 
 std::vector<Tensor> cifar10_images(const std::string& data, std::size_t count) {
-  const fs::path folder = fs::temp_directory_path() / ("splitcnn_cifar10_" + std::to_string(getpid()));
-  fs::create_directories(folder);
-  output_of("tar -xzf '" + data + "/cifar10/cifar10_jpg_test.tar.gz' -C '" + folder.string() + "'");
+  const TemporaryFolder folder;
+  output_of("tar -xzf '" + data + "/cifar10/cifar10_jpg_test.tar.gz' -C '" + folder.path().string() + "'");
   std::vector<fs::path> paths;
-  for (const auto& entry : fs::recursive_directory_iterator{folder}) {
+  for (const auto& entry : fs::recursive_directory_iterator{folder.path()}) {
     if (entry.path().extension() == ".jpg") paths.push_back(entry.path());
   }
   const auto key = [](const fs::path& p) { return std::pair{p.filename().string(), p.parent_path().filename().string()}; };
@@ -127,7 +127,6 @@ std::vector<Tensor> cifar10_images(const std::string& data, std::size_t count) {
     }
     images.push_back(std::move(t));
   }
-  fs::remove_all(folder);
   return images;
 }
 

@@ -13,6 +13,7 @@
 #include "dpu/vart/runner.hpp"
 #include "splitcnn/dpu_stage.hpp"
 #include "support/catch.hpp"
+#include "support/temporary_folder.hpp"
 
 using namespace splitcnn;
 namespace fs = std::filesystem;
@@ -26,18 +27,6 @@ std::string no_vart() {
              ? ""
              : "splitcnn-dpu-worker is built without VART";
 }
-
-struct Folder {
-  Folder() : path{(fs::temp_directory_path() / "splitcnn-vart-XXXXXX").string()} {
-    REQUIRE(mkdtemp(path.data()));
-  }
-  ~Folder() {
-    std::error_code error;
-    fs::remove_all(path, error);
-  }
-  [[nodiscard]] fs::path file(const char* name) const { return fs::path{path} / name; }
-  std::string path;
-};
 
 DpuStageOptions reference(const fs::path& xmodel) {
   DpuStageOptions options{.backend = DpuBackend::vart};
@@ -69,8 +58,8 @@ std::vector<NodeId> three_cuts(const Graph& graph) {
 
 /// Frames of noise through the reference runner and the software DPU: every byte of every boundary tensor.
 void compare(const QuantizedGraph& quant, NodeId at, int frames) {
-  const Folder folder;
-  const fs::path file = folder.file("head.xmodel");
+  const splitcnn_test::TemporaryFolder folder;
+  const fs::path file = folder / "head.xmodel";
   save_xmodel(quant, 0, at, file, SPLITCNN_REAL_WORKER);
   const Plan plan = head_plan(quant, at);
   const Segment& head = plan.route(0).segments[0];
@@ -155,10 +144,10 @@ TEST_CASE("real networks through VART's reference runner", "[dpu][long]") {
 
 TEST_CASE("what makes VART end the process is an Error with the cause, and the application lives", "[dpu]") {
   if (const auto why = no_vart(); !why.empty()) SPLITCNN_SKIP("vart", why);
-  const Folder folder;
+  const splitcnn_test::TemporaryFolder folder;
   const QuantizedGraph quant = zoo("lenet5");
   const NodeId at = three_cuts(quant.graph())[1];
-  const fs::path good = folder.file("good.xmodel"), bad = folder.file("bad.xmodel");
+  const fs::path good = folder / "good.xmodel", bad = folder / "bad.xmodel";
   save_xmodel(quant, 0, at, good, SPLITCNN_REAL_WORKER);
   const Plan plan = head_plan(quant, at);
   const std::vector<char> whole = bytes_of(good);
@@ -169,7 +158,7 @@ TEST_CASE("what makes VART end the process is an Error with the cause, and the a
   };
   const Case all[] = {
       {Errc::io, "is not a file",
-       [&](DpuWorkerOptions& w, std::vector<char>&) { w.xmodel = folder.file("missing.xmodel"); }},
+       [&](DpuWorkerOptions& w, std::vector<char>&) { w.xmodel = folder / "missing.xmodel"; }},
       {Errc::bad_model, "ends too early",
        [](DpuWorkerOptions&, std::vector<char>& b) { b.resize(b.size() / 2); }},
       {Errc::bad_model, "damaged or no xmodel",

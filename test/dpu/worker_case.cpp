@@ -20,12 +20,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-fs::path new_folder() {
-  std::string name = (fs::temp_directory_path() / "splitcnn-worker-XXXXXX").string();
-  if (!mkdtemp(name.data())) throw std::runtime_error{"no temporary folder"};
-  return name;
-}
-
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 sc::NodeId head_of(const std::string& model) {
@@ -79,8 +73,7 @@ ListeningWorker::~ListeningWorker() {
 }
 
 DpuWorkerCase::DpuWorkerCase(const std::string& model, bool tcp, bool once)
-    : folder_{new_folder()},
-      quant_{network_of(model)},
+    : quant_{network_of(model)},
       plan{plan_of(quant_, head_of(model))},
       random_{seed()} {
   std::string text = model;
@@ -91,14 +84,11 @@ DpuWorkerCase::DpuWorkerCase(const std::string& model, bool tcp, bool once)
   write_model(text);
   write(folder_ / "the.key", "0123456789abcdef0123456789abcdef");
   write(other_key(), "another key of good enough length");
-  if (tcp) worker_ = std::make_unique<ListeningWorker>((folder_ / "the.key").string(), folder_.string());
+  if (tcp) worker_ = std::make_unique<ListeningWorker>((folder_ / "the.key").string(), folder_.path().string());
   software_ = std::make_unique<sc::DpuStage>(plan, plan.head());
 }
 
-DpuWorkerCase::~DpuWorkerCase() {
-  std::error_code error;
-  fs::remove_all(folder_, error);
-}
+DpuWorkerCase::~DpuWorkerCase() = default;
 
 void DpuWorkerCase::write_model(const std::string& text) { write(folder_ / "head.model", text); }
 

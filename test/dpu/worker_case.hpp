@@ -12,6 +12,7 @@
 #include "dpu/double_model.hpp"
 #include "dpu/remote/process.hpp"
 #include "splitcnn/dpu_stage.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace splitcnn_test {
 
@@ -51,7 +52,7 @@ class DpuWorkerCase {
   bool equal_to_software(std::size_t frames);
 
  private:
-  std::filesystem::path folder_;
+  TemporaryFolder folder_;
   splitcnn::QuantizedGraph quant_;
 
  public:

@@ -7,18 +7,12 @@
 #include <thread>
 
 #include "gpu/tail_cases.hpp"
+#include "support/temporary_folder.hpp"
 
 using namespace splitcnn::gpu::cuda;
 namespace fs = std::filesystem;
 
 namespace {
-
-/// A directory of its own, removed at the end.
-struct Folder {
-  fs::path path = fs::temp_directory_path() / ("splitcnn-plans-" + std::to_string(::getpid()));
-  Folder() { fs::remove_all(path); }
-  ~Folder() { fs::remove_all(path); }
-};
 
 PlanKey key(std::uint64_t program = 1) {
   return {.cudnn = 91900,
@@ -50,8 +44,8 @@ void write(const fs::path& file, const std::string& bytes) { std::ofstream{file,
 }  // namespace
 
 TEST_CASE("the plan cache gives back what it was given") {
-  const Folder folder;
-  const PlanCache cache{folder.path / "deep" / "er", key()};
+  const splitcnn_test::TemporaryFolder folder;
+  const PlanCache cache{folder / "deep" / "er", key()};
   CHECK(cache.load().empty());
   REQUIRE(cache.store(plans()));
   CHECK(cache.load() == plans());
@@ -61,8 +55,8 @@ TEST_CASE("the plan cache gives back what it was given") {
 }
 
 TEST_CASE("another key is another cache, even in the same file") {
-  const Folder folder;
-  const PlanCache cache{folder.path, key()};
+  const splitcnn_test::TemporaryFolder folder;
+  const PlanCache cache{folder.path(), key()};
   REQUIRE(cache.store(plans()));
   std::vector<PlanKey> others(7, key());
   others[0].cudnn += 1;
@@ -73,7 +67,7 @@ TEST_CASE("another key is another cache, even in the same file") {
   others[5].batch += 1;
   others[6].options += "x";
   for (const PlanKey& other : others) {
-    const PlanCache second{folder.path, other};
+    const PlanCache second{folder.path(), other};
     CHECK(second.load().empty());
     CHECK(second.file() != cache.file());
     fs::copy_file(cache.file(), second.file());  // as if two keys had one hash
@@ -82,8 +76,8 @@ TEST_CASE("another key is another cache, even in the same file") {
 }
 
 TEST_CASE("a damaged cache file counts as none") {
-  const Folder folder;
-  const PlanCache cache{folder.path, key()};
+  const splitcnn_test::TemporaryFolder folder;
+  const PlanCache cache{folder.path(), key()};
   REQUIRE(cache.store(plans()));
   const std::string good = bytes_of(cache.file());
   REQUIRE(good.size() > 3000);
@@ -105,39 +99,39 @@ TEST_CASE("a damaged cache file counts as none") {
 }
 
 TEST_CASE("a cache that cannot be is no error") {
-  const Folder folder;
+  const splitcnn_test::TemporaryFolder folder;
   CHECK(!PlanCache({}, key()).store(plans()));
   CHECK(PlanCache({}, key()).load().empty());
-  fs::create_directories(folder.path);
-  write(folder.path / "file", "x");
-  CHECK(!PlanCache(folder.path / "file", key()).store(plans()));  // a file where the directory should be
+  fs::create_directories(folder.path());
+  write(folder / "file", "x");
+  CHECK(!PlanCache(folder / "file", key()).store(plans()));  // a file where the directory should be
   auto large = plans();
   large[0].json.assign(PlanCache::max_entry + 1, 'x');
-  CHECK(!PlanCache(folder.path, key()).store(large));
+  CHECK(!PlanCache(folder.path(), key()).store(large));
 }
 
 TEST_CASE("the oldest files go when the directory is full") {
-  const Folder folder;
-  fs::create_directories(folder.path);
+  const splitcnn_test::TemporaryFolder folder;
+  fs::create_directories(folder.path());
   const auto now = fs::file_time_type::clock::now();
   for (int i = 0; i < 6; ++i) {  // 6 x 60 MB that take no room on the disk
-    const fs::path file = folder.path / ("plans-" + std::to_string(i) + ".bin");
+    const fs::path file = folder / ("plans-" + std::to_string(i) + ".bin");
     write(file, "");
     fs::resize_file(file, 60u << 20);
     fs::last_write_time(file, now - std::chrono::hours{10 - i});
   }
-  write(folder.path / "other.bin", "stays");
-  REQUIRE(PlanCache(folder.path, key()).store(plans()));
-  CHECK(!fs::exists(folder.path / "plans-0.bin"));
-  CHECK(!fs::exists(folder.path / "plans-1.bin"));
-  CHECK(fs::exists(folder.path / "plans-2.bin"));
-  CHECK(fs::exists(folder.path / "other.bin"));
-  CHECK(PlanCache(folder.path, key()).load() == plans());
+  write(folder / "other.bin", "stays");
+  REQUIRE(PlanCache(folder.path(), key()).store(plans()));
+  CHECK(!fs::exists(folder / "plans-0.bin"));
+  CHECK(!fs::exists(folder / "plans-1.bin"));
+  CHECK(fs::exists(folder / "plans-2.bin"));
+  CHECK(fs::exists(folder / "other.bin"));
+  CHECK(PlanCache(folder.path(), key()).load() == plans());
 }
 
 TEST_CASE("writers and readers of one cache file never see half of one") {
-  const Folder folder;
-  const PlanCache cache{folder.path, key()};
+  const splitcnn_test::TemporaryFolder folder;
+  const PlanCache cache{folder.path(), key()};
   REQUIRE(cache.store(plans()));
   std::atomic<int> wrong{0};
   std::vector<std::thread> threads;

@@ -9,6 +9,7 @@
 
 #include "gpu/stage_cases.hpp"
 #include "splitcnn/device.hpp"
+#include "support/temporary_folder.hpp"
 
 using namespace splitcnn;
 using namespace splitcnn_test;
@@ -57,16 +58,6 @@ void check_stand_in(const Started& s, std::initializer_list<const char*> parts) 
   for (const char* part : parts) CHECK(s.why.find(part) != std::string::npos);
 }
 
-/// A folder of this test's own.
-struct Folder {
-  fs::path path = fs::temp_directory_path() / ("splitcnn_startup_" + std::to_string(getpid()));
-  Folder() { fs::create_directories(path); }
-  ~Folder() {
-    std::error_code ignored;
-    fs::remove_all(path, ignored);
-  }
-};
-
 /// The case "child" of this program in a process of its own: the loader reads LD_LIBRARY_PATH only once.
 std::string child(const std::string& environment) {
   const std::string command =
@@ -101,13 +92,13 @@ TEST_CASE("child", "[.][child]") {
 }
 
 TEST_CASE("no plug-in, or a file that is none: the CPU, with the reason") {
-  const Folder folder;
+  const splitcnn_test::TemporaryFolder folder;
   {
-    const PluginPath path{(folder.path / "libnone.so").string()};
+    const PluginPath path{(folder / "libnone.so").string()};
     check_stand_in(start("gpu:20"), {"libnone.so: there is no such file", "SPLITCNN_GPU_PLUGIN"});
   }
   {
-    const fs::path file = folder.path / "libtext.so";
+    const fs::path file = folder / "libtext.so";
     std::ofstream{file} << "not a library\n";
     const PluginPath path{file.string()};
     check_stand_in(start("gpu:21"), {"libtext.so: cannot be loaded"});
@@ -156,9 +147,9 @@ TEST_CASE("CUDA without a driver: error 35 in words, and the CPU's result") {
 TEST_CASE("CUDA with the toolkit's stub for a driver: error 34 in words, and the CPU's result") {
   if (plugin.empty()) SPLITCNN_SKIP("cudnn", "built without CUDA and cuDNN");
   if (stub.empty() || !fs::exists(stub)) SPLITCNN_SKIP("cudnn", "the toolkit has no stub library");
-  const Folder folder;
-  fs::create_symlink(stub, folder.path / "libcuda.so.1");
-  check_child(child("SPLITCNN_GPU_PLUGIN='" + plugin + "' LD_LIBRARY_PATH='" + folder.path.string() + "'"),
+  const splitcnn_test::TemporaryFolder folder;
+  fs::create_symlink(stub, folder / "libcuda.so.1");
+  check_child(child("SPLITCNN_GPU_PLUGIN='" + plugin + "' LD_LIBRARY_PATH='" + folder.path().string() + "'"),
               {"toolkit's stub", "error 34"});
 }
 
@@ -171,8 +162,8 @@ TEST_CASE("CUDA without cuDNN: which library is missing and where it comes from,
   for (std::size_t at = 0; (at = bytes.find("libcudnn.so.9", at)) != std::string::npos; ++renamed)
     bytes.replace(at, 13, "libcudnn.so.X");
   REQUIRE(renamed > 0);
-  const Folder folder;
-  const fs::path copy = folder.path / "libsplitcnn_cuda.so";
+  const splitcnn_test::TemporaryFolder folder;
+  const fs::path copy = folder / "libsplitcnn_cuda.so";
   std::ofstream{copy, std::ios::binary} << bytes;
   check_child(child("SPLITCNN_GPU_PLUGIN='" + copy.string() + "'"),
               {"cannot be loaded", "libcudnn.so.X", "install cuDNN 9"});

@@ -5,14 +5,15 @@
 
 #include "splitcnn/device_model.hpp"
 #include "support/catch.hpp"
+#include "support/temporary_folder.hpp"
 
 using namespace splitcnn;
 
 namespace {
 
 struct TempFile {
-  std::filesystem::path path = std::filesystem::temp_directory_path() / ("splitcnn-models-" + std::to_string(std::random_device{}()) + ".json");
-  ~TempFile() { std::filesystem::remove(path); }
+  splitcnn_test::TemporaryFolder folder;
+  std::filesystem::path path = folder / "models.json";
 };
 
 Errc load_code(const std::string& text) {

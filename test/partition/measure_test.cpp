@@ -7,6 +7,7 @@
 
 #include "splitcnn/partitioner.hpp"
 #include "support/catch.hpp"
+#include "support/temporary_folder.hpp"
 
 using namespace splitcnn;
 
@@ -103,8 +104,8 @@ TEST_CASE("measuring with hooks covers the same pieces") {
 TEST_CASE("a measurement that was stopped goes on where it was") {
   const Partitioner parts{Graph::zoo("lenet5")};
   const Devices devices = Devices::open("cpu");
-  const std::filesystem::path file = std::filesystem::temp_directory_path() / "splitcnn_measuring.json";
-  std::filesystem::remove(file);
+  const splitcnn_test::TemporaryFolder folder;
+  const std::filesystem::path file = folder / "measuring.json";
   MeasureOptions options{.runs = 1, .resume = file};
   options.progress = [](std::size_t done, std::size_t) {
     if (done == 4) throw std::runtime_error{"enough"};

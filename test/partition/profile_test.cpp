@@ -6,15 +6,15 @@
 
 #include "partition/random_profile.hpp"
 #include "support/catch.hpp"
+#include "support/temporary_folder.hpp"
 
 using namespace splitcnn;
 
 namespace {
 
 struct TempFile {
-  std::filesystem::path path = std::filesystem::temp_directory_path() /
-                               ("splitcnn-profile-" + std::to_string(std::random_device{}()) + ".json");
-  ~TempFile() { std::filesystem::remove(path); }
+  splitcnn_test::TemporaryFolder folder;
+  std::filesystem::path path = folder / "profile.json";
 };
 
 std::string read(const std::filesystem::path& path) {

@@ -9,6 +9,7 @@
 #include "plan/branching.hpp"
 #include "splitcnn/pipeline.hpp"
 #include "support/catch.hpp"
+#include "support/temporary_folder.hpp"
 
 using namespace splitcnn;
 using namespace splitcnn_test;
@@ -16,12 +17,10 @@ using namespace splitcnn_test;
 namespace {
 
 struct File {
-  std::filesystem::path path = std::filesystem::temp_directory_path() / "splitcnn_test.rec";
+  TemporaryFolder folder;
+  std::filesystem::path path = folder / "frames.rec";
   File() { fake_loads() = {}; }
-  ~File() {
-    fake_loads() = {};
-    std::filesystem::remove(path);
-  }
+  ~File() { fake_loads() = {}; }
   [[nodiscard]] std::string read() const {
     return {std::istreambuf_iterator<char>{std::ifstream{path, std::ios::binary}.rdbuf()}, {}};
   }

@@ -10,6 +10,7 @@
 #include "plan/branching.hpp"
 #include "splitcnn/plan.hpp"
 #include "support/catch.hpp"
+#include "support/temporary_folder.hpp"
 
 using namespace splitcnn;
 using namespace splitcnn_test;
@@ -19,8 +20,6 @@ namespace {
 
 class File {
  public:
-  File() : path_{fs::temp_directory_path() / ("splitcnn-plan-" + std::to_string(::getpid()) + ".json")} {}
-  ~File() { fs::remove(path_); }
   operator const fs::path&() const { return path_; }  // NOLINT: stands for the path
   void put(const std::string& text) const { std::ofstream{path_, std::ios::binary} << text; }
   std::string text() const {
@@ -30,7 +29,8 @@ class File {
   }
 
  private:
-  fs::path path_;
+  TemporaryFolder folder_;
+  fs::path path_ = folder_ / "plan.json";
 };
 
 Plan full_plan(const Graph& graph) {

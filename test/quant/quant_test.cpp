@@ -11,6 +11,7 @@
 #include "quant/rounding.hpp"
 #include "splitcnn/quantizer.hpp"
 #include "support/catch.hpp"
+#include "support/temporary_folder.hpp"
 
 using namespace splitcnn;
 namespace fs = std::filesystem;
@@ -19,11 +20,8 @@ namespace {
 
 /// A file that goes away.
 struct TemporaryFile {
-  fs::path path = fs::temp_directory_path() / ("splitcnn_quant_" + std::to_string(std::random_device{}()) + ".json");
-  ~TemporaryFile() {
-    std::error_code ignored;
-    fs::remove(path, ignored);
-  }
+  splitcnn_test::TemporaryFolder folder;
+  fs::path path = folder / "quant.json";
 };
 
 /// conv + bn + relu6 -> depthwise + relu6 -> conv, with channels of very different size in the middle.

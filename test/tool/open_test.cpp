@@ -38,8 +38,8 @@ TEST_CASE("open runs a model on one line") {
 }
 
 TEST_CASE("open explains what is missing") {
-  const splitcnn_test::TempDir dir;
-  const std::string model = dir.file("net.onnx");
+  const splitcnn_test::TemporaryFolder dir;
+  const std::string model = (dir / "net.onnx").string();
   Graph::zoo("lenet5").save(model);
   const auto code = [](const auto& f) {
     try {
@@ -52,11 +52,11 @@ TEST_CASE("open explains what is missing") {
   REQUIRE(code([&] { (void)open(model, "dpu"); }) == Errc::not_calibrated);
   REQUIRE(code([&] { (void)open(model, ""); }) == Errc::bad_argument);
   REQUIRE(code([&] { (void)open("zoo:lenet5", "dpu,gpu", {.cut = 99}); }) == Errc::bad_argument);
-  REQUIRE(code([&] { (void)open(dir.file("none.onnx"), "cpu"); }) == Errc::io);
-  splitcnn_test::write_noise(dir.file("frames.f32"), 3 * frame().size(), 5);
-  REQUIRE(code([&] { (void)open(model, "dpu,gpu", {.calibration = dir.file("frames.f32"), .cut = 1}); }) ==
+  REQUIRE(code([&] { (void)open((dir / "none.onnx").string(), "cpu"); }) == Errc::io);
+  splitcnn_test::write_noise((dir / "frames.f32").string(), 3 * frame().size(), 5);
+  REQUIRE(code([&] { (void)open(model, "dpu,gpu", {.calibration = (dir / "frames.f32").string(), .cut = 1}); }) ==
           Errc::ok);
-  splitcnn_test::write_noise(dir.file("frames.f32"), frame().size() + 1, 5);
-  REQUIRE(code([&] { (void)open(model, "dpu,gpu", {.calibration = dir.file("frames.f32"), .cut = 1}); }) ==
+  splitcnn_test::write_noise((dir / "frames.f32").string(), frame().size() + 1, 5);
+  REQUIRE(code([&] { (void)open(model, "dpu,gpu", {.calibration = (dir / "frames.f32").string(), .cut = 1}); }) ==
           Errc::mismatch);
 }

@@ -4,9 +4,9 @@
 using namespace splitcnn;
 
 TEST_CASE("a sidecar keeps its parts apart") {
-  const splitcnn_test::TempDir dir;
-  const std::filesystem::path path = dir.path / "net.splitcnn.json";
-  REQUIRE(Sidecar::path_for(dir.path / "net.onnx") == path);
+  const splitcnn_test::TemporaryFolder dir;
+  const std::filesystem::path path = dir / "net.splitcnn.json";
+  REQUIRE(Sidecar::path_for(dir / "net.onnx") == path);
   REQUIRE(!Sidecar::load(path).input_transform);
 
   const Graph graph = Graph::zoo("lenet5");
@@ -28,8 +28,8 @@ TEST_CASE("a sidecar keeps its parts apart") {
 }
 
 TEST_CASE("damaged sidecars are errors") {
-  const splitcnn_test::TempDir dir;
-  const std::filesystem::path path = dir.path / "x.splitcnn.json";
+  const splitcnn_test::TemporaryFolder dir;
+  const std::filesystem::path path = dir / "x.splitcnn.json";
   Sidecar sidecar;
   sidecar.input_transform = InputTransform{};
   sidecar.labels = {"a"};

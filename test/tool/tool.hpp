@@ -13,17 +13,9 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace splitcnn_test {
-
-/// A folder that is gone at the end of the scope.
-struct TempDir {
-  std::filesystem::path path =
-      std::filesystem::temp_directory_path() / ("splitcnn-tool-" + std::to_string(std::random_device{}()));
-  TempDir() { std::filesystem::create_directories(path); }
-  ~TempDir() { std::filesystem::remove_all(path); }
-  [[nodiscard]] std::string file(const std::string& name) const { return (path / name).string(); }
-};
 
 struct ToolResult {
   int exit_code = -1;
@@ -39,12 +31,12 @@ inline std::string read_text(const std::string& path) {
 
 /// `arguments` are shell words.
 inline ToolResult tool(const std::string& arguments) {
-  const TempDir dir;
-  const std::string command = std::string{"'"} + SPLITCNN_TOOL + "' " + arguments + " >'" + dir.file("out") +
-                              "' 2>'" + dir.file("err") + "'";
+  const TemporaryFolder dir;
+  const std::string command = std::string{"'"} + SPLITCNN_TOOL + "' " + arguments + " >'" + (dir / "out").string() +
+                              "' 2>'" + (dir / "err").string() + "'";
   const int status = std::system(command.c_str());
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_text(dir.file("out")),
-          read_text(dir.file("err"))};
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_text((dir / "out").string()),
+          read_text((dir / "err").string())};
 }
 
 inline std::vector<float> read_floats(const std::string& path) {

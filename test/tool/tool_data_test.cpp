@@ -3,7 +3,7 @@
 
 #include "tool/tool.hpp"
 
-using splitcnn_test::TempDir;
+using splitcnn_test::TemporaryFolder;
 using splitcnn_test::test_data;
 using splitcnn_test::tool;
 
@@ -14,16 +14,16 @@ TEST_CASE("run --devices cpu equals ONNX Runtime on all four models") {
   REQUIRE(index.size() == 4);
   for (const auto& [name, entry] : index.items()) {
     CAPTURE(name);
-    const TempDir dir;
+    const TemporaryFolder dir;
     const auto result = tool("run " + test_data() + "/models/" + name + ".onnx --input " + golden +
                              entry.at("input").at("file").get<std::string>() +
-                             " --devices cpu --output-dir " + dir.file("out"));
+                             " --devices cpu --output-dir " + (dir / "out").string());
     INFO(result.err);
     REQUIRE(result.exit_code == 0);
     for (std::size_t i = 0; i < entry.at("outputs").size(); ++i) {
       const auto expected =
           splitcnn_test::read_floats(golden + entry["outputs"][i].at("file").get<std::string>());
-      const auto actual = splitcnn_test::read_floats(dir.file("out") + "/" + std::to_string(i) + ".f32");
+      const auto actual = splitcnn_test::read_floats((dir / "out").string() + "/" + std::to_string(i) + ".f32");
       REQUIRE(!expected.empty());
       REQUIRE(actual.size() == expected.size());
       const double error = splitcnn_test::relative_error(actual, expected);
@@ -35,23 +35,23 @@ TEST_CASE("run --devices cpu equals ONNX Runtime on all four models") {
 
 TEST_CASE("a DPU without calibration is refused with the command, and runs after it") {
   if (test_data().empty()) SPLITCNN_SKIP("data", "SPLITCNN_TEST_DATA is not set");
-  const TempDir dir;
-  const std::string model = dir.file("net.onnx"), frames = test_data() + "/golden/mnist_cnn.in.f32";
+  const TemporaryFolder dir;
+  const std::string model = (dir / "net.onnx").string(), frames = test_data() + "/golden/mnist_cnn.in.f32";
   std::filesystem::copy_file(test_data() + "/models/mnist_cnn.onnx", model);
   const std::string run =
-      "run " + model + " --input " + frames + " --devices dpu,gpu --cut 1 --output-dir " + dir.file("out");
+      "run " + model + " --input " + frames + " --devices dpu,gpu --cut 1 --output-dir " + (dir / "out").string();
   const auto refused = tool(run);
   REQUIRE(refused.exit_code == 1);
   REQUIRE(refused.err.find("splitcnn calibrate") != std::string::npos);
   const auto calibrated = tool("calibrate " + model + " --frames " + frames);
   INFO(calibrated.err);
   REQUIRE(calibrated.exit_code == 0);
-  REQUIRE(std::filesystem::exists(dir.file("net.splitcnn.json")));
+  REQUIRE(std::filesystem::exists((dir / "net.splitcnn.json").string()));
   const auto ran = tool(run);
   INFO(ran.err);
   REQUIRE(ran.exit_code == 0);
   const auto expected = splitcnn_test::read_floats(test_data() + "/golden/mnist_cnn.out0.f32");
-  const auto actual = splitcnn_test::read_floats(dir.file("out") + "/0.f32");
+  const auto actual = splitcnn_test::read_floats((dir / "out").string() + "/0.f32");
   REQUIRE(actual.size() == expected.size());
   for (std::size_t f = 0; f < expected.size() / 10; ++f) {
     const auto top = [&](const std::vector<float>& v) {
@@ -64,8 +64,8 @@ TEST_CASE("a DPU without calibration is refused with the command, and runs after
 
 TEST_CASE("calibrate reads images through the transform and keeps it beside the model") {
   if (test_data().empty()) SPLITCNN_SKIP("data", "SPLITCNN_TEST_DATA is not set");
-  const TempDir dir;
-  const std::string model = dir.file("net.onnx"), sidecar = dir.file("net.splitcnn.json");
+  const TemporaryFolder dir;
+  const std::string model = (dir / "net.onnx").string(), sidecar = (dir / "net.splitcnn.json").string();
   std::filesystem::copy_file(test_data() + "/models/mobilenet_v2_1.0_224.onnx", model);
   const auto result = tool("calibrate " + model + " --frames " + test_data() +
                            "/images/imagenet_200 --max-frames 2 --mean 128 --scale 0.0078125" +

@@ -8,7 +8,7 @@
 #include "splitcnn/graph.hpp"
 
 using nlohmann::json;
-using splitcnn_test::TempDir;
+using splitcnn_test::TemporaryFolder;
 using splitcnn_test::tool;
 
 namespace {
@@ -122,8 +122,8 @@ TEST_CASE("plan by predicted times") {
 }
 
 TEST_CASE("profile, then plan") {
-  const TempDir dir;
-  const std::string profile = dir.file("p.json"), plan = dir.file("plan.json");
+  const TemporaryFolder dir;
+  const std::string profile = (dir / "p.json").string(), plan = (dir / "plan.json").string();
   const auto measured = tool("profile zoo:lenet5 -o " + profile + " --runs 1");
   INFO(measured.err);
   REQUIRE(measured.exit_code == 0);
@@ -138,35 +138,35 @@ TEST_CASE("profile, then plan") {
       if (c.at("legal") == true && j.at("strategy") != "switch") REQUIRE(c.at(key).get<double>() >= j.at(key).get<double>() - 1e-12);
     }
   }
-  splitcnn_test::write_noise(dir.file("x.f32"), 2 * input_elements(), 1);
-  REQUIRE(json_of("run zoo:lenet5 --plan " + plan + " --input " + dir.file("x.f32") + " --output-dir " +
-                  dir.file("out") + " --json")
+  splitcnn_test::write_noise((dir / "x.f32").string(), 2 * input_elements(), 1);
+  REQUIRE(json_of("run zoo:lenet5 --plan " + plan + " --input " + (dir / "x.f32").string() + " --output-dir " +
+                  (dir / "out").string() + " --json")
               .at("frames") == 2);
   REQUIRE(tool("plan zoo:lenet5 --profile " + profile).exit_code == 0);
   REQUIRE(tool("plan zoo:squeezenet1_1 --profile " + profile).exit_code == 1);  // another graph
 }
 
 TEST_CASE("run gives the same classes on every device, and frames in order") {
-  const TempDir dir;
+  const TemporaryFolder dir;
   constexpr std::size_t frames = 20;
-  splitcnn_test::write_noise(dir.file("x.f32"), frames * input_elements(), 7);
-  const std::string common = "run zoo:lenet5 --input " + dir.file("x.f32") + " --output-dir ";
-  REQUIRE(json_of(common + dir.file("cpu") + " --devices cpu --json").at("frames") == frames);
-  const auto reference = splitcnn_test::read_floats(dir.file("cpu") + "/0.f32");
+  splitcnn_test::write_noise((dir / "x.f32").string(), frames * input_elements(), 7);
+  const std::string common = "run zoo:lenet5 --input " + (dir / "x.f32").string() + " --output-dir ";
+  REQUIRE(json_of(common + (dir / "cpu").string() + " --devices cpu --json").at("frames") == frames);
+  const auto reference = splitcnn_test::read_floats((dir / "cpu").string() + "/0.f32");
   REQUIRE(reference.size() % frames == 0);
   REQUIRE(!reference.empty());
   for (const char* devices :
        {"gpu", "dpu", "dpu,gpu --cut 2", "dpu,gpu --cut 1", "dpu,gpu", "gpu,cpu --cut 2", "dpu --cut 1"}) {
     CAPTURE(devices);
-    const json j = json_of(common + dir.file("other") + " --json --devices " + devices);
+    const json j = json_of(common + (dir / "other").string() + " --json --devices " + devices);
     REQUIRE(j.at("segments").size() >= 1);
-    const auto other = splitcnn_test::read_floats(dir.file("other") + "/0.f32");
+    const auto other = splitcnn_test::read_floats((dir / "other").string() + "/0.f32");
     REQUIRE(other.size() == reference.size());
     REQUIRE(splitcnn_test::relative_error(other, reference) <
             0.25);  // int8 on random weights: order and sense, not accuracy
   }
-  std::ofstream{dir.file("x.f32"), std::ios::app} << "x";
-  REQUIRE(tool(common + dir.file("cpu") + " --devices cpu").exit_code == 1);
+  std::ofstream{(dir / "x.f32").string(), std::ios::app} << "x";
+  REQUIRE(tool(common + (dir / "cpu").string() + " --devices cpu").exit_code == 1);
 }
 
 TEST_CASE("bench prints the contract") {
@@ -220,19 +220,19 @@ TEST_CASE("doctor names every device and why it is what it is") {
 }
 
 TEST_CASE("a recorded run replays the same bytes, on the reference kernels too") {
-  const TempDir dir;
+  const TemporaryFolder dir;
   const std::vector<float> frames(5 * 32 * 32, 0.25f);
-  std::ofstream{dir.file("x.f32"), std::ios::binary}.write(reinterpret_cast<const char*>(frames.data()), static_cast<std::streamsize>(frames.size() * 4));
-  const auto run = tool("run zoo:lenet5 --devices dpu,cpu --cut 3 --input " + dir.file("x.f32") + " --output-dir " + dir.file("out") + " --record " + dir.file("r.rec"));
+  std::ofstream{(dir / "x.f32").string(), std::ios::binary}.write(reinterpret_cast<const char*>(frames.data()), static_cast<std::streamsize>(frames.size() * 4));
+  const auto run = tool("run zoo:lenet5 --devices dpu,cpu --cut 3 --input " + (dir / "x.f32").string() + " --output-dir " + (dir / "out").string() + " --record " + (dir / "r.rec").string());
   INFO(run.err);
   REQUIRE(run.exit_code == 0);
   for (const char* devices : {"dpu,cpu", "dpu=scalar,cpu"}) {
-    const auto replay = tool("replay zoo:lenet5 " + dir.file("r.rec") + " --json --devices " + std::string{devices});
+    const auto replay = tool("replay zoo:lenet5 " + (dir / "r.rec").string() + " --json --devices " + std::string{devices});
     INFO(replay.err);
     REQUIRE(replay.exit_code == 0);
     CHECK(replay.out.find("\"different\":0") != std::string::npos);
     CHECK(replay.out.find("\"failed_now\":0") != std::string::npos);
     CHECK(replay.out.find("\"frames\":0,") == std::string::npos);
   }
-  CHECK(tool("replay zoo:lenet5 " + dir.file("x.f32")).exit_code == 1);
+  CHECK(tool("replay zoo:lenet5 " + (dir / "x.f32").string()).exit_code == 1);
 }
