@@ -111,6 +111,13 @@ TEST_CASE("a ring carries descriptors both ways, and its memory cannot be taken 
     REQUIRE(theirs.send(d));
     REQUIRE(ours.receive(got));
   }
+  std::thread late{[&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds{20});
+    theirs.send(d);
+  }};
+  CHECK(ours.receive_within(got, std::chrono::minutes{1}));  // while it looks, without the bell
+  late.join();
+  CHECK_FALSE(ours.receive_within(got, std::chrono::microseconds{50}));
   ours.slot(1)[4999] = std::byte{42};
   CHECK(theirs.slot(1)[4999] == std::byte{42});
   CHECK(ftruncate(ours.fds()[0], 0) != 0);

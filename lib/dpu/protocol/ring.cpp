@@ -1,6 +1,7 @@
 #include "dpu/protocol/ring.hpp"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -115,6 +116,15 @@ bool Ring::receive(Descriptor& descriptor) {
     throw Error{Errc::bad_file, "DPU ring: impossible positions; the other side has overwritten it"};
   descriptor = d.descriptors[at % entries];
   d.taken.store(at + 1, std::memory_order_release);
+  return true;
+}
+
+bool Ring::receive_within(Descriptor& descriptor, Clock::duration patience) {
+  const auto end = Clock::now() + patience;
+  while (!receive(descriptor)) {
+    if (Clock::now() >= end) return false;
+    sched_yield();
+  }
   return true;
 }
 

@@ -49,6 +49,9 @@ class Ring {
   bool send(const Descriptor& descriptor) noexcept;
   /// Takes one from our incoming ring. Throws bad_file when its positions are impossible.
   bool receive(Descriptor& descriptor);
+  /// The same, for a side that expects one at once: looks for up to `patience` before it gives up, yielding
+  /// the core to whoever else wants it. Waking a sleeping process costs tens of microseconds each way.
+  bool receive_within(Descriptor& descriptor, Clock::duration patience);
   /// What to poll for incoming messages; clear it before receive().
   [[nodiscard]] int bell() const noexcept;
   void clear_bell() const noexcept;

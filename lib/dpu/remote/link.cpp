@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 namespace splitcnn::inline v0::dpu {
 
@@ -16,6 +17,9 @@ std::byte* on_boundary(std::vector<std::byte>& buffer) noexcept {
   const auto address = reinterpret_cast<std::uintptr_t>(buffer.data());
   return buffer.data() + (64 - address % 64) % 64;
 }
+
+/// A batch that is over so soon is waited for awake: sleeping and being woken would take as long.
+constexpr auto quick = std::chrono::microseconds{200};
 
 std::span<iovec> advance(std::span<iovec> parts, std::size_t n) noexcept {
   for (; !parts.empty() && n >= parts.front().iov_len; parts = parts.subspan(1)) n -= parts.front().iov_len;
@@ -178,15 +182,15 @@ bool WorkerLink::pump(short events, Clock::time_point deadline, bool& timed_out)
   if (n <= 0) return n == 0 || errno == EINTR;
   if (p[1].revents != 0) {
     ring_->clear_bell();
-    if (!take_ring()) return false;
+    if (!take_ring({})) return false;
   }
   return (p[0].revents & ~POLLOUT) == 0 || read_stream();
 }
 
-bool WorkerLink::take_ring() noexcept {
+bool WorkerLink::take_ring(Clock::duration patience) noexcept {
   try {
     Ring::Descriptor d;
-    while (ring_->receive(d)) {
+    while (ring_->receive_within(d, std::exchange(patience, {}))) {
       const Done done = decode_done(d.body);
       if (done.text > d.text.size()) return broken("a sentence longer than a descriptor");
       if (!accept(done, {d.text.data(), done.text})) return false;
@@ -269,11 +273,15 @@ void WorkerLink::step() {
 
 WorkerLink::Collected WorkerLink::collect(Done& done, std::string& text,
                                           Clock::time_point deadline) noexcept {
+  const auto start = Clock::now();
+  const auto most = std::min<Clock::duration>(quick, std::max<Clock::duration>(deadline - start, {}));
+  if (ring_ && quick_ && finished_.empty() && !take_ring(most)) return Collected::broken;
   while (finished_.empty()) {
     bool timed_out = false;
     if (!pump(POLLIN, deadline, timed_out)) return Collected::broken;
     if (timed_out && finished_.empty()) return Collected::timeout;
   }
+  quick_ = Clock::now() - start < quick;
   done = finished_.front().done;
   text.swap(finished_.front().text);
   finished_.erase(finished_.begin());

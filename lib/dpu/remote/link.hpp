@@ -75,7 +75,7 @@ class WorkerLink {
   bool read_stream() noexcept;
   void step();
   bool post_stream(const Run& run, Clock::time_point deadline) noexcept;
-  bool take_ring() noexcept;
+  bool take_ring(Clock::duration patience) noexcept;
   bool pump(short events, Clock::time_point deadline, bool& timed_out) noexcept;
   bool broken(const std::string& why) noexcept;
 
@@ -91,6 +91,7 @@ class WorkerLink {
   std::vector<Finished> finished_;               // oldest first
   std::string garbage_;
   bool pong_ = false;
+  bool quick_ = false;  // the last batch was over so soon that it did not pay to sleep
 
   // What is being read from the stream: the parts still missing, and what to do when they are here.
   enum class Reading : std::uint8_t { header, fixed, outputs, text };

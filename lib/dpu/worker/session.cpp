@@ -19,6 +19,9 @@ namespace splitcnn::inline v0::dpu {
 namespace {
 
 constexpr auto handshake_time = std::chrono::seconds{10};
+/// After a batch the next one is usually on its way: as long as an application needs to take a result and
+/// write new frames.
+constexpr auto linger = std::chrono::microseconds{200};
 constexpr std::size_t alignment = 64;
 
 /// The application has gone: no error, the end.
@@ -234,7 +237,7 @@ class Session {
   /// The ring carries batches, the socket says that the application lives, or asks whether we do.
   void take_from_ring() {
     Ring::Descriptor d;
-    while (!ring_->receive(d)) {
+    while (!ring_->receive_within(d, linger)) {
       std::array<pollfd, 2> p{pollfd{.fd = ring_->bell(), .events = POLLIN, .revents = 0},
                               pollfd{.fd = socket_, .events = POLLIN, .revents = 0}};
       if (poll(p.data(), p.size(), -1) < 0) continue;
