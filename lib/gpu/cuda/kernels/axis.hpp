@@ -5,20 +5,15 @@
 namespace splitcnn::inline v0::gpu::cuda {
 
 /// What both softmax bodies share: rows found by a walk, an axis in each.
-struct AxisRows {
-  Walks<2> walks;  ///< x (0) and y (1), over everything but the axis
-  Frames frames;   ///< total: rows of all frames
-  std::int32_t frame_in = 0, frame_out = 0;
+struct AxisRows : FrameWalks<2> {  // x (0) and y (1), over everything but the axis; an element is a row
   std::int32_t n = 1, step_x = 1, step_y = 1;
   const std::uint16_t* x = nullptr;
   std::uint16_t* y = nullptr;
 
   SPLITCNN_BOTH void find(std::uint32_t row, const std::uint16_t*& from, std::uint16_t*& to) const {
-    const std::int32_t f = frames.split(row);
-    std::int32_t at[2];
-    walks.at(row, at);
-    from = x + f * frame_in + at[0];
-    to = y + f * frame_out + at[1];
+    const Spot s = spot(row);
+    from = x + s.at[0];
+    to = y + s.at[1];
   }
 };
 

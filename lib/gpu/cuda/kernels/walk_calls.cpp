@@ -43,8 +43,8 @@ AxisRows axis_rows(const OpCall& call) {
   AxisRows r;
   r.walks = walks_of<2>(*call.op, {0, 3});
   r.frames = frames_of(r.walks.elements, call);
-  r.frame_in = call.frame_x[0];
-  r.frame_out = call.frame_y;
+  r.frame[0] = call.frame_x[0];
+  r.frame[1] = call.frame_y;
   r.n = call.op->axis_n;
   r.step_x = call.op->axis_x;
   r.step_y = call.op->axis_y;
@@ -104,8 +104,8 @@ EntryBody<T> entry_body(const OpCall& call) {
   EntryBody<T> b;
   b.walks = walks_of<2>(*call.op, {0, 3});
   b.frames = frames_of(b.walks.elements, call);
-  b.frame_in = static_cast<std::int32_t>(call.io.frame_bytes / sizeof(T));
-  b.frame_out = call.frame_y;
+  b.frame[0] = static_cast<std::int32_t>(call.io.frame_bytes / sizeof(T));
+  b.frame[1] = call.frame_y;
   b.in = static_cast<const T*>(call.in);
   b.y = call.y;
   b.pad = pad_of(*call.op);
@@ -137,8 +137,8 @@ ExitBody<T> exit_body(const OpCall& call) {
   ExitBody<T> b;
   b.walks = walks_of<2>(*call.op, {0, 3});
   b.frames = frames_of(b.walks.elements, call);
-  b.frame_in = call.frame_x[0];
-  b.frame_out = static_cast<std::int32_t>(call.io.frame_bytes / sizeof(T));
+  b.frame[0] = call.frame_x[0];
+  b.frame[1] = static_cast<std::int32_t>(call.io.frame_bytes / sizeof(T));
   b.x = call.x[0];
   b.out = static_cast<T*>(call.out);
   b.scale = std::ldexp(1.0f, call.io.fix_point);
@@ -193,8 +193,8 @@ MoveBody<lanes> move_body(const OpCall& call) {
   b.walks = walks_of<2>(*call.op, {0, 3});
   if constexpr (lanes == 8) count_in_eights(b.walks, call.op->walk[3].dims[b.walks.rank - 1]);
   b.frames = frames_of(b.walks.elements, call);
-  b.frame_in = call.frame_x[0];
-  b.frame_out = call.frame_y;
+  b.frame[0] = call.frame_x[0];
+  b.frame[1] = call.frame_y;
   b.x = call.x[0];
   b.y = call.y;
   b.pad = pad_of(*call.op);
@@ -207,17 +207,17 @@ ReshapeBody reshape_body(const OpCall& call) {
   ReshapeBody b;
   // walk[1] has the dimensions of walk[3], walk[0] its own.
   const auto both = walks_of<2>(*call.op, {1, 3});
-  b.to_walk = both;
+  b.walks = both;
   for (int d = 0; d < tail_dims; ++d) {
-    b.to_walk.stride[0][d] = both.stride[1][d];
-    b.to_walk.stride[1][d] = both.stride[0][d];
+    b.walks.stride[0][d] = both.stride[1][d];
+    b.walks.stride[1][d] = both.stride[0][d];
   }
-  b.to_walk.offset[0] = both.offset[1];
-  b.to_walk.offset[1] = both.offset[0];
+  b.walks.offset[0] = both.offset[1];
+  b.walks.offset[1] = both.offset[0];
   b.from_walk = walks_of<1>(*call.op, {0});
-  b.frames = frames_of(b.to_walk.elements, call);
+  b.frames = frames_of(b.walks.elements, call);
   b.frame_in = call.frame_x[0];
-  b.frame_out = call.frame_y;
+  b.frame[0] = call.frame_y;  // a position is the same in every frame
   b.x = call.x[0];
   b.y = call.y;
   b.pad = pad_of(*call.op);
@@ -228,7 +228,7 @@ FillBody fill_body(const OpCall& call) {
   FillBody b;
   b.walks = walks_of<1>(*call.op, {3});
   b.frames = frames_of(b.walks.elements, call);
-  b.frame_out = call.frame_y;
+  b.frame[0] = call.frame_y;
   b.y = call.y;
   b.value = to_half(call.op->value);
   b.pad = pad_of(*call.op);
@@ -240,8 +240,8 @@ MeanBody mean_body(const OpCall& call) {
   b.walks = walks_of<2>(*call.op, {0, 3});
   b.over = walks_of<1>(*call.op, {1});
   b.frames = frames_of(b.walks.elements, call);
-  b.frame_in = call.frame_x[0];
-  b.frame_out = call.frame_y;
+  b.frame[0] = call.frame_x[0];
+  b.frame[1] = call.frame_y;
   b.x = call.x[0];
   b.y = call.y;
   b.act = act_of(*call.op);

@@ -18,6 +18,28 @@ struct Frames {
   }
 };
 
+/// What a body's number of a thread means: an element of some frame, and where N operands have it.
+template <int N>
+struct FrameWalks {
+  Walks<N> walks;
+  Frames frames;
+  std::int32_t frame[N] = {};  ///< elements between an operand's frames
+
+  struct Spot {
+    std::uint32_t i;  ///< within the frame
+    std::int32_t frame;
+    std::int32_t at[N];  ///< in each operand, from its first frame
+  };
+  SPLITCNN_BOTH Spot spot(std::uint32_t i) const {
+    Spot s;
+    s.frame = frames.split(i);
+    s.i = i;
+    walks.at(i, s.at);
+    for (int o = 0; o < N; ++o) s.at[o] += s.frame * frame[o];
+    return s;
+  }
+};
+
 /// Zeros behind a run of y.
 struct PadLanes {
   FastDiv run;  ///< length of the innermost dimension
@@ -57,11 +79,8 @@ SPLITCNN_BOTH void leave(std::int8_t* to, float v, float scale) { *to = to_i8(v,
 
 /// io buffer (operand 0) -> y (operand 1), any layout; one element a thread.
 template <class T>
-struct EntryBody {
+struct EntryBody : FrameWalks<2> {
   static constexpr int threads = 256, phases = 1;
-  Walks<2> walks;
-  Frames frames;
-  std::int32_t frame_in = 0, frame_out = 0;
   const T* in = nullptr;
   std::uint16_t* y = nullptr;
   PadLanes pad;
@@ -69,14 +88,12 @@ struct EntryBody {
 
   template <int phase>
   SPLITCNN_BOTH void run(const Thread& t) const {
-    std::uint32_t i = t.global<threads>();
-    if (i >= frames.total) return;
-    const std::int32_t f = frames.split(i);
-    std::int32_t at[2];
-    walks.at(i, at);
-    std::uint16_t* to = y + f * frame_out + at[1];
-    *to = entered<T>(in[f * frame_in + at[0]], unit);
-    pad(i, to);
+    const std::uint32_t n = t.global<threads>();
+    if (n >= frames.total) return;
+    const Spot s = spot(n);
+    std::uint16_t* to = y + s.at[1];
+    *to = entered<T>(in[s.at[0]], unit);
+    pad(s.i, to);
   }
 };
 
@@ -119,23 +136,18 @@ struct EntryRowsBody {
 
 /// x (operand 0) -> io buffer (operand 1).
 template <class T>
-struct ExitBody {
+struct ExitBody : FrameWalks<2> {
   static constexpr int threads = 256, phases = 1;
-  Walks<2> walks;
-  Frames frames;
-  std::int32_t frame_in = 0, frame_out = 0;
   const std::uint16_t* x = nullptr;
   T* out = nullptr;
   float scale = 1, load_max = 0;
 
   template <int phase>
   SPLITCNN_BOTH void run(const Thread& t) const {
-    std::uint32_t i = t.global<threads>();
-    if (i >= frames.total) return;
-    const std::int32_t f = frames.split(i);
-    std::int32_t at[2];
-    walks.at(i, at);
-    leave(out + f * frame_out + at[1], at_most(from_bits(x[f * frame_in + at[0]]), load_max), scale);
+    const std::uint32_t n = t.global<threads>();
+    if (n >= frames.total) return;
+    const Spot s = spot(n);
+    leave(out + s.at[1], at_most(from_bits(x[s.at[0]]), load_max), scale);
   }
 };
 
@@ -168,11 +180,8 @@ SPLITCNN_BOTH float compute(TailMath math, float a, float b, float c) {
 }
 
 /// y = act(math(x0, x1, x2)); operands 0..2 and y (3). One element a thread.
-struct ElementwiseBody {
+struct ElementwiseBody : FrameWalks<4> {
   static constexpr int threads = 256, phases = 1;
-  Walks<4> walks;
-  Frames frames;
-  std::int32_t frame[4] = {};
   const std::uint16_t* x[3] = {};
   std::uint16_t* y = nullptr;
   PadLanes pad;
@@ -182,26 +191,22 @@ struct ElementwiseBody {
 
   template <int phase>
   SPLITCNN_BOTH void run(const Thread& t) const {
-    std::uint32_t i = t.global<threads>();
-    if (i >= frames.total) return;
-    const std::int32_t f = frames.split(i);
-    std::int32_t at[4];
-    walks.at(i, at);
-    const float a = at_most(from_bits(x[0][f * frame[0] + at[0]]), load_max[0]);
-    const float b = x[1] ? at_most(from_bits(x[1][f * frame[1] + at[1]]), load_max[1]) : 0.0f;
-    const float c = x[2] ? from_bits(x[2][f * frame[2] + at[2]]) : 0.0f;
-    std::uint16_t* to = y + f * frame[3] + at[3];
+    const std::uint32_t n = t.global<threads>();
+    if (n >= frames.total) return;
+    const Spot s = spot(n);
+    const float a = at_most(from_bits(x[0][s.at[0]]), load_max[0]);
+    const float b = x[1] ? at_most(from_bits(x[1][s.at[1]]), load_max[1]) : 0.0f;
+    const float c = x[2] ? from_bits(x[2][s.at[2]]) : 0.0f;
+    std::uint16_t* to = y + s.at[3];
     *to = to_bits(act(compute(math, a, b, c)));
-    pad(i, to);
+    pad(s.i, to);
   }
 };
 
 /// The same, eight lanes of a run a thread. An operand's run is contiguous, or one value for all lanes.
-struct Elementwise8Body {
+struct Elementwise8Body : FrameWalks<4> {  // the innermost dimension counts groups of eight
   static constexpr int threads = 128, phases = 1;
-  Walks<4> walks;  ///< the innermost dimension counts groups of eight
-  Frames frames;
-  std::int32_t frame[4] = {}, splat[3] = {};
+  std::int32_t splat[3] = {};
   const std::uint16_t* x[3] = {};
   std::uint16_t* y = nullptr;
   FastDiv by_groups;   ///< groups per run
@@ -217,120 +222,102 @@ struct Elementwise8Body {
   }
   template <int phase>
   SPLITCNN_BOTH void run(const Thread& t) const {
-    std::uint32_t i = t.global<threads>();
-    if (i >= frames.total) return;
-    const std::int32_t f = frames.split(i);
-    std::int32_t at[4];
-    walks.at(i, at);
-    const std::int32_t lane = static_cast<std::int32_t>(i - by_groups.quotient(i) * by_groups.divisor) * 8;
+    const std::uint32_t n = t.global<threads>();
+    if (n >= frames.total) return;
+    const Spot s = spot(n);
+    const std::int32_t lane =
+        static_cast<std::int32_t>(s.i - by_groups.quotient(s.i) * by_groups.divisor) * 8;
     const Half8 none{};
-    const Half8 a = operand(0, f * frame[0] + at[0]), b = x[1] ? operand(1, f * frame[1] + at[1]) : none,
-                d = x[2] ? operand(2, f * frame[2] + at[2]) : none;
+    const Half8 a = operand(0, s.at[0]), b = x[1] ? operand(1, s.at[1]) : none,
+                d = x[2] ? operand(2, s.at[2]) : none;
     float v[8];
     for (int l = 0; l < 8; ++l) {
       const float r =
           act(compute(math, at_most(a[l], load_max[0]), x[1] ? at_most(b[l], load_max[1]) : 0.0f, d[l]));
       v[l] = lane + l < c ? r : 0.0f;
     }
-    store8(y + f * frame[3] + at[3], Half8::of(v));
+    store8(y + s.at[3], Half8::of(v));
   }
 };
 
 /// y = x, operands x (0) and y (1); `lanes` elements a thread (1 or 8).
 template <int lanes>
-struct MoveBody {
+struct MoveBody : FrameWalks<2> {
   static constexpr int threads = 256, phases = 1;
-  Walks<2> walks;
-  Frames frames;
-  std::int32_t frame_in = 0, frame_out = 0;
   const std::uint16_t* x = nullptr;
   std::uint16_t* y = nullptr;
   PadLanes pad;  ///< of single elements
 
   template <int phase>
   SPLITCNN_BOTH void run(const Thread& t) const {
-    std::uint32_t i = t.global<threads>();
-    if (i >= frames.total) return;
-    const std::int32_t f = frames.split(i);
-    std::int32_t at[2];
-    walks.at(i, at);
-    const std::uint16_t* from = x + f * frame_in + at[0];
-    std::uint16_t* to = y + f * frame_out + at[1];
+    const std::uint32_t n = t.global<threads>();
+    if (n >= frames.total) return;
+    const Spot s = spot(n);
+    const std::uint16_t* from = x + s.at[0];
+    std::uint16_t* to = y + s.at[1];
     if constexpr (lanes == 8) {
       store8(to, load8(from));
     } else {
       *to = *from;
-      pad(i, to);
+      pad(s.i, to);
     }
   }
 };
 
 /// y in storage order (operand 0) with the logical position (operand 1), which another walk finds in x.
-struct ReshapeBody {
+struct ReshapeBody : FrameWalks<2> {
   static constexpr int threads = 256, phases = 1;
-  Walks<2> to_walk;
   Walks<1> from_walk;
-  Frames frames;
-  std::int32_t frame_in = 0, frame_out = 0;
+  std::int32_t frame_in = 0;
   const std::uint16_t* x = nullptr;
   std::uint16_t* y = nullptr;
   PadLanes pad;
 
   template <int phase>
   SPLITCNN_BOTH void run(const Thread& t) const {
-    std::uint32_t i = t.global<threads>();
-    if (i >= frames.total) return;
-    const std::int32_t f = frames.split(i);
-    std::int32_t at[2], from[1];
-    to_walk.at(i, at);
-    from_walk.at(static_cast<std::uint32_t>(at[1]), from);
-    std::uint16_t* to = y + f * frame_out + at[0];
-    *to = x[f * frame_in + from[0]];
-    pad(i, to);
+    const std::uint32_t n = t.global<threads>();
+    if (n >= frames.total) return;
+    const Spot s = spot(n);
+    std::int32_t from[1];
+    from_walk.at(static_cast<std::uint32_t>(s.at[1]), from);
+    std::uint16_t* to = y + s.at[0];
+    *to = x[s.frame * frame_in + from[0]];
+    pad(s.i, to);
   }
 };
 
-struct FillBody {
+struct FillBody : FrameWalks<1> {
   static constexpr int threads = 256, phases = 1;
-  Walks<1> walks;
-  Frames frames;
-  std::int32_t frame_out = 0;
   std::uint16_t* y = nullptr;
   std::uint16_t value = 0;
   PadLanes pad;
 
   template <int phase>
   SPLITCNN_BOTH void run(const Thread& t) const {
-    std::uint32_t i = t.global<threads>();
-    if (i >= frames.total) return;
-    const std::int32_t f = frames.split(i);
-    std::int32_t at[1];
-    walks.at(i, at);
-    std::uint16_t* to = y + f * frame_out + at[0];
+    const std::uint32_t n = t.global<threads>();
+    if (n >= frames.total) return;
+    const Spot s = spot(n);
+    std::uint16_t* to = y + s.at[0];
     *to = value;
-    pad(i, to);
+    pad(s.i, to);
   }
 };
 
 /// One mean a thread: operands x (0) and y (1), and a walk over what is averaged.
-struct MeanBody {
+struct MeanBody : FrameWalks<2> {
   static constexpr int threads = 64, phases = 1;
-  Walks<2> walks;
   Walks<1> over;
-  Frames frames;
-  std::int32_t frame_in = 0, frame_out = 0;
   const std::uint16_t* x = nullptr;
   std::uint16_t* y = nullptr;
   Act act;
 
   template <int phase>
   SPLITCNN_BOTH void run(const Thread& t) const {
-    std::uint32_t i = t.global<threads>();
-    if (i >= frames.total) return;
-    const std::int32_t f = frames.split(i);
-    std::int32_t at[2], inner[1];
-    walks.at(i, at);
-    const std::uint16_t* from = x + f * frame_in + at[0];
+    const std::uint32_t n = t.global<threads>();
+    if (n >= frames.total) return;
+    const Spot s = spot(n);
+    std::int32_t inner[1];
+    const std::uint16_t* from = x + s.at[0];
     float sum = 0, lost = 0;  // what rounding took from the sum (Kahan)
     for (std::uint32_t k = 0; k < over.elements; ++k) {
       over.at(k, inner);
@@ -338,7 +325,7 @@ struct MeanBody {
       lost = next - sum - v;
       sum = next;
     }
-    y[f * frame_out + at[1]] = to_bits(act(sum / static_cast<float>(over.elements)));
+    y[s.at[1]] = to_bits(act(sum / static_cast<float>(over.elements)));
   }
 };
 
