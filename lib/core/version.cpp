@@ -3,6 +3,8 @@
 #include <dnnl.hpp>
 #include <fmt/format.h>
 
+#include "core/build_facts.hpp"
+
 namespace splitcnn::inline v0 {
 
 namespace {
@@ -25,8 +27,8 @@ const char* version() noexcept { return "0.1.0"; }
 
 std::string build_info() {
   const dnnl_version_t* onednn = dnnl_version();
-  return fmt::format("splitcnn {} ({}, C++{})\noneDNN {}.{}.{} ({})\n", version(), __VERSION__, __cplusplus / 100 % 100,
-                     onednn->major, onednn->minor, onednn->patch, isa_name(dnnl::get_effective_cpu_isa()));
+  return fmt::format("splitcnn {} ({}, C++{})\noneDNN {}.{}.{} ({})\nGPU plug-in: {}\n", version(), __VERSION__, __cplusplus / 100 % 100,
+                     onednn->major, onednn->minor, onednn->patch, isa_name(dnnl::get_effective_cpu_isa()), gpu_build);
 }
 
 }  // namespace splitcnn::inline v0

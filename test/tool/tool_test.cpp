@@ -215,7 +215,7 @@ TEST_CASE("doctor names every device and why it is what it is") {
   for (const json& d : j["devices"]) REQUIRE(!d.at("backend").get<std::string>().empty());
   const auto text = tool("doctor");
   REQUIRE(text.exit_code == 0);
-  for (const char* word : {"dpu:0", "gpu:0", "cpu", "oneDNN"})
+  for (const char* word : {"dpu:0", "gpu:0", "cpu", "oneDNN", "GPU plug-in: "})
     REQUIRE(text.out.find(word) != std::string::npos);
 }
 
