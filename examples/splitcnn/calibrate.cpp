@@ -15,6 +15,7 @@ struct Options {
   std::vector<float> mean, scale, std_dev;
   std::optional<int> short_side;
   std::size_t most = 128;
+  bool fine = false;
 };
 
 const std::map<std::string, sc::Resize> resizes{{"none", sc::Resize::none},
@@ -90,13 +91,18 @@ void calibrate(const Options& options) {
     quant = sc::Quantizer{{.max_frames = options.most, .progress = bar.callback()}}.calibrate(model.graph,
                                                                                               frames);
   }
+  if (options.fine) {
+    ProgressBar bar{"fine tuning"};
+    quant = sc::fine_tune(*quant, frames, {.max_frames = options.most, .progress = bar.callback()});
+  }
   if (transform || !options.labels.empty()) {
     model.sidecar.input_transform = transform;
     if (!options.labels.empty()) model.sidecar.labels = read_labels(options.labels);
     model.sidecar.save(model.sidecar_path);
   }
   quant->save(model.sidecar_path);
-  fmt::print("{}: calibrated on {} frames, stored in {}\n", model.name, count, model.sidecar_path.string());
+  fmt::print("{}: calibrated on {} frames{}, stored in {}\n", model.name, count, options.fine ? ", weights fine-tuned" : "",
+             model.sidecar_path.string());
 }
 
 }  // namespace
@@ -114,6 +120,9 @@ void add_calibrate(CLI::App& app) {
       ->check(within(1, 100000))
       ->type_name("N")
       ->capture_default_str();
+  command->add_flag("--fine", options->fine,
+                    "choose every layer's weight bytes by what the layers before it really give it: closer to float, "
+                    "takes minutes");
   const std::string images = "Images";
   command->add_option("--mean", options->mean, "subtracted from 0..255, one or three numbers")
       ->delimiter(',')

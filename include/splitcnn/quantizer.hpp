@@ -11,14 +11,22 @@
 /// from zero, activations half up, as the vendor's quantizer does (Xilinx/Vitis-AI v3.0, vai_q_pytorch,
 /// nndct_fix_kernels_cpu.h, methods 3 and 2); then single weights move to their other neighbour where the input's statistics say
 /// that the output comes closer to float. Tensors between two convolutions are equalised per channel.
+#include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "splitcnn/graph.hpp"
 
 namespace splitcnn::inline v0 {
+
+/// int8 weights ([out][kernel_h][kernel_w][in / groups]) and biases of one convolution.
+struct WeightBytes {
+  std::vector<std::int8_t> weights, bias;
+  friend bool operator==(const WeightBytes&, const WeightBytes&) = default;
+};
 
 /// Fix points of a convolution or gemm when the nodes up to `folded_through` (its own id when nothing is folded: the cut
 /// falls right behind it) are folded into its weights. Stand-alone channel-wise affine nodes (batch_norm, add or mul
@@ -31,7 +39,8 @@ struct WeightQuant {
   int bias_fix_point = 0;
   bool equalised_in = false;   ///< its input carries the scales of channel_scale(input)
   bool equalised_out = false;  ///< so does its output
-  friend bool operator==(const WeightQuant&, const WeightQuant&) = default;
+  std::shared_ptr<const WeightBytes> tuned{};  ///< by fine_tune(); null: the weights are rounded when they are loaded
+  friend bool operator==(const WeightQuant& a, const WeightQuant& b);
 };
 
 /// Cross-layer equalisation: inside a segment channel c of the tensor is stored times factors[c]; the weights that write it are
@@ -110,5 +119,19 @@ class SPLITCNN_API Quantizer {
  private:
   QuantizerOptions options_;
 };
+
+struct FineTuneOptions {
+  std::size_t max_frames = 128;         ///< frames beyond this are ignored
+  std::size_t most_inputs = 4608;       ///< layers with more weights per output are left as they are
+  int threads = 1;
+  std::function<void(std::size_t, std::size_t)> progress{};  ///< (layers done, layers in all); called from the calling thread
+};
+
+/// Chooses weight bytes layer by layer, each looking at what it is really fed: the INT8 outputs of the layers before it, so that it also
+/// makes up for their errors where it can. Solves each layer by least squares on the frames and rounds its weights one after the other, what
+/// one misses made up for by the next (lib/dpu/soft/successive_rounding.hpp). Serves every cut; only the layer right before a cut
+/// inside a group of equalised tensors keeps its plain weights. Takes seconds to minutes. `frames` as for Quantizer::calibrate, usually the
+/// same. Throws as that does, and unsupported when no head of the graph fits the DPU.
+[[nodiscard]] SPLITCNN_API QuantizedGraph fine_tune(const QuantizedGraph& quant, std::span<const Tensor> frames, const FineTuneOptions& options = {});
 
 }  // namespace splitcnn::inline v0

@@ -13,6 +13,8 @@ constexpr int rounds = 12;  // until scales of neighbouring groups have settled
 /// A scaled ReLU6 tensor is stored at fix point 5 or finer, where the DPU has no clamp at 96 and saturation at 127 clips: all of the
 /// byte's range is used instead of three quarters.
 constexpr double clip_limit = 127.0 / 32;
+/// Frames to come go this far beyond what calibration saw. Where that may reach the 6 of a ReLU6, the byte must end exactly there.
+constexpr double headroom = 3;
 
 std::size_t inputs_per_group(const LoweredOp& op) { return static_cast<std::size_t>(op.in_channels / op.groups); }
 
@@ -242,9 +244,10 @@ Bounds bounds(const EqualisableGroup& group, std::span<const std::vector<float>>
   for (std::size_t i = 0; i < group.tensors.size(); ++i) {
     const GroupTensor& t = group.tensors[i];
     const double widest = *std::max_element(ranges[i].begin(), ranges[i].end());
-    const double limit = t.clipped ? clip_limit : widest, range = ranges[i][c];
+    const double limit = t.clipped ? clip_limit : widest;
     if (limit <= 0) continue;
-    if (t.clipped && range > 6) b.pinned = true;
+    if (t.clipped && headroom * static_cast<double>(ranges[i][c]) > 6) b.pinned = true;
+    const double range = t.clipped ? std::min(6.0, headroom * static_cast<double>(ranges[i][c])) : ranges[i][c];
     double bias = 0;
     for (const std::size_t w : group.writers) {
       if (ops[w].outputs[0] == t.tensor) bias = std::abs(static_cast<double>(ops[w].bias[c]));

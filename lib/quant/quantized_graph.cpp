@@ -8,6 +8,7 @@
 
 #include "core/json_file.hpp"
 #include "quant/fix_point.hpp"
+#include "quant/weight_file.hpp"
 #include "splitcnn/quantizer.hpp"
 
 namespace splitcnn::inline v0 {
@@ -125,6 +126,11 @@ QuantizedGraph from_file(const Graph& graph, std::vector<int> fix_points, std::v
 
 }  // namespace
 
+bool operator==(const WeightQuant& a, const WeightQuant& b) {
+  const bool same_bytes = a.tuned == b.tuned || (a.tuned && b.tuned && *a.tuned == *b.tuned);
+  return key(a) == key(b) && a.weight_fix_point == b.weight_fix_point && a.bias_fix_point == b.bias_fix_point && same_bytes;
+}
+
 QuantizedGraph::QuantizedGraph(Graph graph, std::vector<int> fix_points, std::vector<WeightQuant> weights, bool synthetic,
                                std::vector<ChannelScale> scales, std::vector<ChannelMoments> moments)
     : graph_{std::move(graph)}, fix_points_{std::move(fix_points)}, weights_{std::move(weights)}, scales_{std::move(scales)},
@@ -199,6 +205,7 @@ void QuantizedGraph::save(const std::filesystem::path& json) const {
   for (const ChannelMoments& m : moments_) {
     moments.push_back({{"tensor", graph_.tensor(m.tensor).name}, {"mean", m.mean}, {"variance", m.variance}});
   }
+  nlohmann::json about = save_tuned(json, weights_, weights);
   nlohmann::json file = nlohmann::json::object();
   std::error_code ignored;
   if (std::filesystem::exists(json, ignored)) file = read_json(json);
@@ -207,6 +214,7 @@ void QuantizedGraph::save(const std::filesystem::path& json) const {
                          {"graph_hash", graph_.hash()}, {"synthetic", synthetic_}, {"fix_points", std::move(fix_points)},
                          {"weights", std::move(weights)}, {"equalisation", std::move(scales)},
                          {"moments", std::move(moments)}};
+  if (!about.is_null()) file["calibration"]["tuned"] = std::move(about);
   write_json(json, file);
 }
 
@@ -223,6 +231,7 @@ QuantizedGraph QuantizedGraph::load(const Graph& graph, const std::filesystem::p
   std::vector<WeightQuant> weights;
   const auto list = require<nlohmann::json>(part, "weights", where);
   if (!list.is_array()) throw Error{Errc::bad_file, where + ": 'weights' must be a list"};
+  const TunedFile tuned{json, part.value("tuned", nlohmann::json{})};
   for (std::size_t i = 0; i < list.size(); ++i) {
     const std::string at = fmt::format("{}: weights[{}]", where, i);
     weights.push_back({read_node(list[i], "node", graph, at), read_node(list[i], "folded_through", graph, at),
@@ -231,6 +240,7 @@ QuantizedGraph QuantizedGraph::load(const Graph& graph, const std::filesystem::p
     if (equalised.size() != 2) throw Error{Errc::bad_file, at + ": 'equalised' must be two booleans"};
     weights.back().equalised_in = equalised[0];
     weights.back().equalised_out = equalised[1];
+    weights.back().tuned = tuned.at(list[i], at);
   }
   std::sort(weights.begin(), weights.end(), [](const auto& a, const auto& b) { return key(a) < key(b); });
   return from_file(graph, std::move(fix_points), std::move(weights), require<bool>(part, "synthetic", where), read_scales(part, graph, where),

@@ -15,6 +15,7 @@
 #include "graph/lower.hpp"
 #include "quant/equalise.hpp"
 #include "quant/fix_point.hpp"
+#include "quant/frames.hpp"
 
 namespace splitcnn::inline v0 {
 
@@ -341,6 +342,8 @@ std::vector<LoweredOp> lowered(const Graph& graph) {
   }
 }
 
+}  // namespace
+
 void check_frames(const Graph& graph, std::span<const Tensor> frames) {
   const std::size_t inputs = graph.inputs().size();
   if (frames.empty()) throw Error{Errc::bad_argument, "calibration: no frames; give some typical inputs (32 to 128 are plenty)"};
@@ -356,8 +359,6 @@ void check_frames(const Graph& graph, std::span<const Tensor> frames) {
     }
   }
 }
-
-}  // namespace
 
 Quantizer::Quantizer(QuantizerOptions options) : options_{std::move(options)} {}
 

@@ -61,12 +61,12 @@ class Row {
 
 }  // namespace
 
-ByteWeights round_weights(const LoweredOp& op, const WeightQuant& quant, const ChannelScale* in, const ChannelScale* out,
+WeightBytes round_weights(const LoweredOp& op, const WeightQuant& quant, const ChannelScale* in, const ChannelScale* out,
                           const ChannelMoments* moments, double rise) {
   std::vector<float> weights = op.weights, bias = op.bias;
   scale_channels(op, in, out, weights, bias);
   for (float& b : bias) b = static_cast<float>(static_cast<double>(b) - rise);
-  ByteWeights bytes{std::vector<std::int8_t>(weights.size()), std::vector<std::int8_t>(bias.size())};
+  WeightBytes bytes{std::vector<std::int8_t>(weights.size()), std::vector<std::int8_t>(bias.size())};
   quantise_half_away(weights, quant.weight_fix_point, bytes.weights);
   quantise_half_away(bias, quant.bias_fix_point, bytes.bias);
   const auto channels = static_cast<std::size_t>(op.in_channels);

@@ -67,8 +67,10 @@ double agreement(const QuantizedGraph& quant, NodeId node, std::span<const Tenso
 }
 
 /// Prints agreement at the cuts and returns the worst.
-double curve(const std::string& name, const Graph& graph, std::span<const Tensor> calibration, std::span<const Tensor> scored, std::size_t most_cuts) {
-  const QuantizedGraph quant = Quantizer{}.calibrate(graph, calibration);
+double curve(const std::string& name, const Graph& graph, std::span<const Tensor> calibration, std::span<const Tensor> scored, std::size_t most_cuts,
+             bool fine = false) {
+  QuantizedGraph quant = Quantizer{}.calibrate(graph, calibration);
+  if (fine) quant = fine_tune(quant, calibration);
   const auto expected = float_classes(graph, scored);
   std::vector<Cut> legal;
   for (const Cut& cut : cuts(graph)) {
@@ -104,7 +106,7 @@ TEST_CASE("cifar10_resnet20 in INT8 agrees with float", "[dpu][accuracy][long]")
   const auto images = splitcnn_test::cifar10_images(data, 1128);
   REQUIRE(images.size() == 1128);
   const std::span<const Tensor> all{images};
-  CHECK(curve("cifar10_resnet20", Graph::load(data + "/models/cifar10_resnet20.onnx"), all.first(128), all.subspan(128), 1000) >= 0.97);
+  CHECK(curve("cifar10_resnet20", Graph::load(data + "/models/cifar10_resnet20.onnx"), all.first(128), all.subspan(128), 1000, true) >= 0.97);
 }
 
 TEST_CASE("mobilenet_v2 in INT8 agrees with float", "[dpu][accuracy][long]") {
@@ -114,5 +116,5 @@ TEST_CASE("mobilenet_v2 in INT8 agrees with float", "[dpu][accuracy][long]") {
   if (calibration.size() < 32) SPLITCNN_SKIP("data", "ffmpeg is needed for calibration frames");
   const auto scored = splitcnn_test::imagenet_inputs(data);
   REQUIRE(scored.size() == 200);
-  CHECK(curve("mobilenet_v2", Graph::load(data + "/models/mobilenet_v2_1.0_224.onnx"), calibration, scored, 5) >= 0.95);
+  CHECK(curve("mobilenet_v2", Graph::load(data + "/models/mobilenet_v2_1.0_224.onnx"), calibration, scored, 5, true) >= 0.95);
 }

@@ -53,8 +53,8 @@ float sample(const Photo& p, double x, double y, int c) {
   return static_cast<float>((at(x0, y0) * (1 - fx) + at(x1, y0) * fx) * (1 - fy) + (at(x0, y1) * (1 - fx) + at(x1, y1) * fx) * fy);
 }
 
-/// Short side to `side`, then 224 x 224 at (u, v) of the room that is left.
-Tensor crop(const Photo& p, int side, double u, double v) {
+/// Short side to `side`, then 224 x 224 at (u, v) of the room that is left, mirrored if asked.
+Tensor crop(const Photo& p, int side, double u, double v, bool mirrored = false) {
   Tensor t{{.name = "image", .shape = {1, 3, 224, 224}}};
   const double step = std::min(p.width, p.height) / static_cast<double>(side);
   const double left = u * (p.width / step - 224), top = v * (p.height / step - 224);
@@ -62,7 +62,8 @@ Tensor crop(const Photo& p, int side, double u, double v) {
   for (int c = 0; c < 3; ++c) {
     for (int y = 0; y < 224; ++y) {
       for (int x = 0; x < 224; ++x) {
-        const float value = sample(p, (left + x + 0.5) * step - 0.5, (top + y + 0.5) * step - 0.5, c);
+        const int from = mirrored ? 223 - x : x;
+        const float value = sample(p, (left + from + 0.5) * step - 0.5, (top + y + 0.5) * step - 0.5, c);
         values[static_cast<std::size_t>((c * 224 + y) * 224 + x)] = (value - 128) / 128;
       }
     }
@@ -144,8 +145,10 @@ std::vector<Tensor> imagenet_calibration(const std::string& data, std::size_t co
   for (const fs::path& path : files(fs::path{data} / "images")) {
     const Photo p = load(path);
     if (p.rgb.empty()) continue;
-    for (const int side : {256, 448}) {
-      for (const double place : {0.0, 0.5, 1.0}) inputs.push_back(crop(p, side, place, place));
+    for (const int side : {256, 320, 448}) {
+      for (const double place : {0.0, 0.5, 1.0}) {
+        for (const bool mirrored : {false, true}) inputs.push_back(crop(p, side, place, place, mirrored));
+      }
     }
   }
   for (const fs::path& path : files(fs::path{data} / "video")) {

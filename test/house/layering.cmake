@@ -5,7 +5,7 @@ set(allow_graph core graph)
 set(allow_plan core graph plan)
 set(allow_quant core graph quant cpu)              # calibration runs the float executor
 set(allow_cpu core graph plan cpu)
-set(allow_dpu core graph plan dpu quant)           # data types of quant only
+set(allow_dpu core graph plan dpu quant cpu)       # data types of quant only; fine tuning runs the float executor
 set(allow_gpu core graph plan gpu)
 set(allow_partition core graph plan partition quant)
 set(allow_predictor core graph predictor)

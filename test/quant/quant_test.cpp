@@ -145,7 +145,7 @@ TEST_CASE("rounding keeps the mean of the output", "[quant]") {
   const WeightQuant q{.weight_fix_point = 4, .bias_fix_point = 1};
   ChannelMoments moments{.tensor = 0, .mean = std::vector<float>(64, 0.7f), .variance = std::vector<float>(64, 0.3f)};
   const auto plain = round_weights(op, q, nullptr, nullptr, nullptr), tuned = round_weights(op, q, nullptr, nullptr, &moments);
-  const auto mean_error = [&](const ByteWeights& b, std::size_t o) {
+  const auto mean_error = [&](const WeightBytes& b, std::size_t o) {
     double e = std::ldexp(b.bias[o], -1) - static_cast<double>(op.bias[o]);
     for (std::size_t i = 0; i < 64; ++i) e += 0.7 * (std::ldexp(b.weights[o * 64 + i], -4) - static_cast<double>(op.weights[o * 64 + i]));
     return std::abs(e);

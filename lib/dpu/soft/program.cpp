@@ -175,7 +175,11 @@ class Compiler {
       throw Error{Errc::bad_file, fmt::format("node '{}': its fix points (input {}, weights {}, bias {}, output {}) are outside what the DPU's "
                                               "shifts hold; calibrate again", s.name, s.fp_in, s.fp_weight, s.fp_bias, s.fp_out)};
     }
-    ByteWeights bytes = round_weights(op, w, in, out, quant_.moments(op.inputs[0]), rises_[op.outputs[0]]);
+    WeightBytes bytes = w.tuned ? *w.tuned : round_weights(op, w, in, out, quant_.moments(op.inputs[0]), rises_[op.outputs[0]]);
+    if (bytes.weights.size() != op.weights.size() || bytes.bias.size() != op.bias.size()) {
+      throw Error{Errc::bad_file, fmt::format("node '{}': the calibration holds {} weights and {} biases for it, it has {} and {}; calibrate "
+                                              "again", s.name, bytes.weights.size(), bytes.bias.size(), op.weights.size(), op.bias.size())};
+    }
     s.weights = std::move(bytes.weights);
     s.bias = std::move(bytes.bias);
   }
