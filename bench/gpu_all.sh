@@ -58,13 +58,13 @@ fi
 if [ "$testing" = 1 ]; then
   say "tests"
   # A GPU answers: tests that skip for want of one, or of cuDNN, fail.
-  SPLITCNN_REQUIRE=gpu,cudnn timeout "$(($(left) / 2))" ctest --test-dir "$build" -L '^(long-)?gpu$|^plan$' -j 4 --output-on-failure || failed+=("tests")
+  SPLITCNN_REQUIRE=gpu,cudnn timeout "$(($(left) > 20 ? $(left) / 2 : 10))" ctest --test-dir "$build" -L '^(long-)?gpu$|^plan$' -j 4 --output-on-failure || failed+=("tests")
 fi
 
 say "timing, $(left) s left"
 code=0
 mkdir -p "$results"
-"$bench" --results "$results" --minutes "$(awk "BEGIN {print ($(left) - 10) / 60}")" --python "$python" "${nets[@]}" || code=$?
+"$bench" --results "$results" --minutes "$(awk "BEGIN {m = ($(left) - 10) / 60; print m > 0.1 ? m : 0.1}")" --python "$python" "${nets[@]}" || code=$?
 [ "$code" = 0 ] || failed+=("gpu_bench ($code)")
 
 say "done"

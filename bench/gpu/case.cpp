@@ -40,14 +40,13 @@ std::string short_name(const std::string& name) {
 }
 
 bool same_top(std::span<const float> a, std::span<const float> b) {
-  const auto top = std::max_element(b.begin(), b.end()) - b.begin();
-  if (std::max_element(a.begin(), a.end()) - a.begin() == top) return true;
-  double second = -HUGE_VAL, largest = 0;
-  for (std::size_t i = 0; i < b.size(); ++i) {
-    if (static_cast<std::ptrdiff_t>(i) != top) second = std::max(second, static_cast<double>(b[i]));
-    largest = std::max(largest, std::fabs(static_cast<double>(b[i])));
+  const auto chosen = static_cast<std::size_t>(std::max_element(a.begin(), a.end()) - a.begin());
+  double best = -HUGE_VAL, largest = 0;
+  for (const float v : b) {
+    best = std::max(best, static_cast<double>(v));
+    largest = std::max(largest, std::fabs(static_cast<double>(v)));
   }
-  return static_cast<double>(b[static_cast<std::size_t>(top)]) - second < least_gap * largest;
+  return best - static_cast<double>(b[chosen]) <= least_gap * largest;
 }
 
 }  // namespace

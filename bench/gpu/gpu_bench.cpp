@@ -34,7 +34,7 @@ const std::vector<std::string> tails{"resnet50@layer3.5", "vgg16@features.30", "
 
 struct Options {
   std::vector<std::string> nets;
-  std::string results, table, python = "python3";
+  std::string results, table, python = "python3", variant = "eager";
   double minutes = 4, round_ms = 60;
   bool check_peer = false, ask = false;
 };
@@ -73,7 +73,7 @@ class Lines {
     fmt::print("{}\n", line.dump());
     std::fflush(stdout);
     if (path_.empty()) return;
-    if (!file_.is_open()) file_.open(path_);
+    if (!file_.is_open()) file_.open(path_, std::ios::app);
     if (!(file_ << line.dump() << std::endl)) throw std::runtime_error{path_.string() + ": cannot be written; see to the folder"};
   }
   [[nodiscard]] const std::vector<json>& all() const { return lines_; }
@@ -180,7 +180,10 @@ class Bench {
     if (!peer_.missing().empty()) return;
     for (const std::size_t& batch : compiled_batches) {
       for (const auto& c : cases) {
-        if (seconds_until(end_) < least_compile_s) return;
+        if (seconds_until(end_) < least_compile_s) {
+          fmt::print(stderr, "gpu_bench: no time left for torch compile from {} at batch {} on; give more --minutes\n", c->name(), batch);
+          return;
+        }
         try {
           time(*c, {"compile"}, &batch, &batch + 1);
         } catch (const std::exception& e) {
@@ -194,6 +197,7 @@ class Bench {
     OnGpu ours{c};
     std::string missing = peer_.open(c);
     for (const std::size_t* batch = first; batch != last; ++batch) {
+      if (seconds_until(end_) <= 0) throw std::runtime_error{fmt::format("no time left for batch {} and more; give more --minutes", *batch)};
       if (!missing.empty()) lines_.add(alone(c, ours, *batch, missing));
       for (const std::string& v : missing.empty() ? variants : std::vector<std::string>{}) lines_.add(beside(c, ours, *batch, v));
     }
@@ -287,9 +291,9 @@ int check_peer(const Options& options, const std::vector<std::string>& nets) {
   int wrong = 0;
   for (const std::string& net : nets) {
     const bench::Case c{net};
-    json line{{"bench", "gpu_bench --check-peer"}, {"net", c.name()}, {"peer_version", peer.version()}};
+    json line{{"bench", "gpu_bench --check-peer"}, {"net", c.name()}, {"peer", "torch " + options.variant}, {"peer_version", peer.version()}};
     std::string missing = peer.open(c);
-    if (missing.empty()) missing = peer.prepare("eager", batch, 300);
+    if (missing.empty()) missing = peer.prepare(options.variant, batch, 300);
     if (missing.empty()) {
       const bench::Difference d = c.compare(peer.results(c, batch), batch);
       line.update({{"peer_rel_l2", d.rel_l2}, {"peer_top1_equal", d.top1_equal}});
@@ -341,6 +345,7 @@ int main(int argc, char** argv) {
   app.add_option("--python", options.python, "the Python that has torch; \"\" for no peer");
   app.add_flag("--check-peer", options.check_peer, "the peer on the CPU beside the library; needs no GPU");
   app.add_flag("--ask", options.ask, "only says which GPU answers");
+  app.add_option("--variant", options.variant, "of --check-peer: eager or compile");
   app.add_option("--table", options.table, "prints the table of these lines");
   CLI11_PARSE(app, argc, argv);
   try {
