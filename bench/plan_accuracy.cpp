@@ -66,7 +66,7 @@ double interval_ms(const Plan& plan, const std::string& specs, std::size_t frame
   return Millis{Clock::now() - start}.count() / static_cast<double>(frames);
 }
 
-std::vector<Contender> contenders(const Partitioner& parts, const Profile& profile, const Choice& choice) {
+std::vector<Contender> contenders(const Partitioner& parts, const Profile& profile, const Choice& choice, const Trial& trial) {
   const std::string a = profile.devices[0].device, b = profile.devices[1].device;
   std::vector<Contender> all;
   const auto add = [&](std::string name, const Plan& plan) {
@@ -77,7 +77,9 @@ std::vector<Contender> contenders(const Partitioner& parts, const Profile& profi
   }
   add("interleave", parts.interleave(profile, a, b));
   add("mix", parts.mix(profile, {.a = a, .b = b}));
-  add("chosen", choice.plan);
+  add("profile", choice.plan);
+  add("chosen", trial.plan);
+  all.back().predicted_ms = trial.plan.expected().interval_ms;
   return all;
 }
 
@@ -93,8 +95,8 @@ json line_of(const std::string& net, const Contender& c) {
 }
 
 json summary(const std::string& net, const std::vector<Contender>& all, const Profile& profile,
-             const Choice& choice, double profile_s) {
-  const Contender &chosen = all.back(), &mix = all[all.size() - 2];
+             const Choice& choice, const Trial& trial, double profile_s, double tried_s) {
+  const Contender &chosen = all.back(), &by_profile = all[all.size() - 2], &mix = all[all.size() - 3];
   const Contender* best = &all.front();
   const Contender* best_single = nullptr;
   for (const Contender& c : all) {
@@ -109,9 +111,10 @@ json summary(const std::string& net, const std::vector<Contender>& all, const Pr
     contention.push_back({{"device", c.device}, {"beside", c.beside}, {"factor", c.factor}});
   return {{"name", "plan_accuracy"},
           {"net", net},
-          {"chosen", to_string(choice.chosen.strategy)},
-          {"chosen_plan", choice.chosen.name},
+          {"chosen", to_string(trial.tried.front().strategy)},
+          {"chosen_plan", trial.tried.front().name},
           {"predicted_ms", chosen.predicted_ms},
+          {"predicted_by", "trial"},
           {"measured_ms", chosen.median()},
           {"error_pct", 100 * error},
           {"spread_pct", 100 * spread},
@@ -122,6 +125,12 @@ json summary(const std::string& net, const std::vector<Contender>& all, const Pr
           {"chosen_well", chosen.median() / best->median() - 1 <= std::max(0.03, spread)},
           {"best_single", best_single->name},
           {"best_single_ms", best_single->median()},
+          {"profile_plan", choice.chosen.name},
+          {"profile_predicted_ms", by_profile.predicted_ms},
+          {"profile_measured_ms", by_profile.median()},
+          {"profile_error_pct", 100 * (by_profile.predicted_ms / by_profile.median() - 1)},
+          {"tried", trial.tried.size()},
+          {"tried_s", tried_s},
           {"mix_ms", mix.median()},
           {"mix_over_single_pct", 100 * (mix.median() / best_single->median() - 1)},
           {"contention", contention},
@@ -139,7 +148,9 @@ void run(const std::string& net, const Options& options) {
   const double profile_s = Millis{Clock::now() - start}.count() / 1e3;
   const Choice choice =
       parts.choose(profile, {.a = profile.devices[0].device, .b = profile.devices[1].device});
-  std::vector<Contender> all = contenders(parts, profile, choice);
+  const Trial trial = try_plans(parts, choice, specs);
+  const double tried_s = Millis{Clock::now() - start}.count() / 1e3 - profile_s;
+  std::vector<Contender> all = contenders(parts, profile, choice, trial);
   double best = std::numeric_limits<double>::infinity();
   for (int round = 0; round < options.rounds; ++round) {
     for (Contender& c : all) {
@@ -151,7 +162,7 @@ void run(const std::string& net, const Options& options) {
     for (const Contender& c : all) best = std::min(best, c.median());
   }
   for (const Contender& c : all) fmt::print("{}\n", line_of(net, c).dump());
-  fmt::print("{}\n", summary(net, all, profile, choice, profile_s).dump());
+  fmt::print("{}\n", summary(net, all, profile, choice, trial, profile_s, tried_s).dump());
   std::fflush(stdout);
 }
 

@@ -16,7 +16,7 @@ struct Options {
   sc::Granularity granularity = sc::Granularity::block;
   double frame_interval_ms = 0, frames_per_second = 0, batch_timeout_ms = 20;
   sc::Limits limits;
-  bool json = false;
+  bool json = false, try_out = false;
 };
 
 const std::map<std::string, sc::Objective> objectives{{"interval", sc::Objective::interval},
@@ -38,12 +38,23 @@ sc::ObjectiveWeights parse_weights(const std::string& text) {
   return w;
 }
 
+/// The choice becomes what ran fastest.
+std::vector<sc::TriedPlan> try_out(const sc::Partitioner& parts, sc::Choice& choice, const std::string& devices, sc::Objective objective) {
+  ProgressBar bar{"trying"};
+  sc::Trial trial = sc::try_plans(parts, choice, devices, {.objective = objective, .progress = bar.callback()});
+  const std::string& won = trial.tried.front().name;
+  choice.chosen = *std::find_if(choice.contenders.begin(), choice.contenders.end(), [&](const sc::Considered& c) { return c.name == won; });
+  choice.chosen.cost = trial.plan.expected();
+  choice.plan = std::move(trial.plan);
+  return std::move(trial.tried);
+}
+
 void plan(const Options& options) {
   const Model model = open_model(options.model);
   const auto [parts, profile, forecast] = open_profile(model, options.source, options.granularity);
   const std::vector<std::string> names = planned_devices(options.devices, profile);
   const double period = options.frames_per_second > 0 ? 1000 / options.frames_per_second : options.frame_interval_ms;
-  const sc::Choice choice = parts.choose(profile, {.objective = objectives.at(options.objective),
+  sc::Choice choice = parts.choose(profile, {.objective = objectives.at(options.objective),
                                                    .weights = parse_weights(options.weights),
                                                    .limits = options.limits,
                                                    .strategies = strategies.at(options.strategy),
@@ -53,9 +64,12 @@ void plan(const Options& options) {
                                                    .batch_timeout_ms = options.batch_timeout_ms});
   const std::vector<sc::Candidate> rows =
       parts.candidates(profile, {.head = names[0], .tail = names[1], .frame_interval_ms = period});
+  std::vector<sc::TriedPlan> tried;
+  if (options.try_out) tried = try_out(parts, choice, options.devices.empty() ? names[0] + "," + names[1] : options.devices, objectives.at(options.objective));
   if (!options.output.empty()) choice.plan.save(options.output);
   if (options.json) {
     nlohmann::json result = plan_json(choice, rows);
+    if (options.try_out) result["tried"] = tried_json(tried);
     if (forecast) {
       result["forecast"] = {{"k", forecast->k},           {"interval_ms", forecast->interval_ms},    {"low_ms", forecast->low_ms},
                             {"high_ms", forecast->high_ms}, {"contenders", forecast->contenders}};
@@ -63,6 +77,7 @@ void plan(const Options& options) {
     fmt::print("{}\n", result.dump());
   } else {
     print_plan(parts, choice, rows, names);
+    if (options.try_out) print_tried(tried);
     if (forecast) {
       fmt::print("best single cut {}: {:.3f} ms predicted, {:.3f} to {:.3f} with the predictor's confidence; worth measuring: {}\n", forecast->k,
                  forecast->interval_ms, forecast->low_ms, forecast->high_ms, fmt::join(forecast->contenders, ", "));
@@ -167,10 +182,12 @@ void add_plan(CLI::App& app) {
       ->capture_default_str();
   add_granularity(*command, options->granularity);
   command->add_option("-o,--output", options->output, "plan file to write")->type_name("PLAN.json");
+  command->add_flag("--try", options->try_out, "run the plans that come close on the devices, in turn, and take the fastest");
   command->add_flag("--json", options->json, "one JSON object: plan, bound, baselines, runner-up, curve");
   command->footer(
       "Examples:\n  splitcnn plan zoo:resnet50 --profile resnet50.json\n"
       "  splitcnn plan net.onnx --profile p.json --objective latency --fps 30 -o plan.json\n"
+      "  splitcnn plan zoo:vgg16 --profile p.json --try\n"
       "  splitcnn plan zoo:vgg16 --model zoo --strategy hybrid --max-memory-mib 400\n"
       "--granularity is for --model; a profile has its own.");
   command->callback([options] { plan(*options); });

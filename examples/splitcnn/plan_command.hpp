@@ -25,4 +25,8 @@ nlohmann::json plan_json(const sc::Choice& choice, const std::vector<sc::Candida
 void print_plan(const sc::Partitioner& parts, const sc::Choice& choice, const std::vector<sc::Candidate>& rows,
                 const std::vector<std::string>& devices);
 
+/// What a trial saw, fastest first.
+nlohmann::json tried_json(const std::vector<sc::TriedPlan>& tried);
+void print_tried(const std::vector<sc::TriedPlan>& tried);
+
 }  // namespace tool

@@ -105,4 +105,26 @@ void print_plan(const sc::Partitioner& parts, const sc::Choice& choice, const st
   fmt::print("Times are {}.\n\n{}\n{}\n{}", sc::to_string(choice.plan.expected().origin), curve.text(), others.text(), wrapped(choice.plan.why()));
 }
 
+nlohmann::json tried_json(const std::vector<sc::TriedPlan>& tried) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const sc::TriedPlan& t : tried) {
+    list.push_back({{"strategy", sc::to_string(t.strategy)},
+                    {"name", t.name},
+                    {"expected_interval_ms", number(t.expected.interval_ms)},
+                    {"interval_ms", number(t.interval_ms)},
+                    {"latency_ms", number(t.latency_ms)},
+                    {"spread", number(t.spread)},
+                    {"rounds", t.rounds}});
+  }
+  return list;
+}
+
+void print_tried(const std::vector<sc::TriedPlan>& tried) {
+  Table table{{{"tried", Table::Align::left}, {"expected"}, {"measured"}, {"spread"}, {"latency"}}, 0};
+  for (const sc::TriedPlan& t : tried) {
+    table.row({t.name, milliseconds(t.expected.interval_ms), milliseconds(t.interval_ms), fmt::format("{:.1f} %", 100 * t.spread), milliseconds(t.latency_ms)});
+  }
+  fmt::print("\n{}", table.text());
+}
+
 }  // namespace tool

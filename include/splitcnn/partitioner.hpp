@@ -172,6 +172,9 @@ struct Choice {
   std::optional<Considered> runner_up;     ///< the next best that keeps the limits
   std::vector<Considered> by_strategy;     ///< the best of each strategy that was allowed to compete, limits or not
   std::vector<Considered> baselines;       ///< all on a, all on b, interleave, best single cut: as far as the profile has them
+  /// What may turn out to be the fastest when it is run (trial.hpp): the plan, the best of each strategy, and the splits next to the best one.
+  /// All keep the limits. Best first.
+  std::vector<Considered> contenders;
   double bound_ms = 0;                     ///< Ta * Tb / (Ta + Tb): whole frames shared without loss; only layers that suit one device better get below it
 };
 

@@ -19,4 +19,5 @@
 #include "splitcnn/stage.hpp"
 #include "splitcnn/tensor.hpp"
 #include "splitcnn/trace.hpp"
+#include "splitcnn/trial.hpp"
 #include "splitcnn/version.hpp"

@@ -23,7 +23,8 @@ const char* to_string(Strategy strategy) noexcept {
 
 namespace {
 
-
+constexpr std::size_t most_splits = 4;  // among the contenders
+constexpr double near_split = 1.15;
 
 class Chooser {
  public:
@@ -43,8 +44,7 @@ class Chooser {
     };
     least(by_strategy_);
     if (!best_) refuse();
-    Choice choice{plan_of(*best_), *best_, runner_up_, by_strategy_, baselines_, bound_ms()};
-    return choice;
+    return {plan_of(*best_), *best_, runner_up_, by_strategy_, baselines_, contenders(), bound_ms()};
   }
 
  private:
@@ -144,6 +144,39 @@ class Chooser {
     } else if (second) {
       runner_up_ = std::move(c);
     }
+  }
+
+  std::vector<Considered> contenders() const {
+    std::vector<Considered> all{*best_};
+    if (runner_up_) all.push_back(*runner_up_);
+    for (const Considered& c : by_strategy_) {
+      if (c.refused.empty()) all.push_back(c);
+    }
+    const std::vector<Considered> splits = splits_near_the_best();
+    all.insert(all.end(), splits.begin(), splits.end());
+    std::stable_sort(all.begin(), all.end(), [](const Considered& x, const Considered& y) { return better(x, y); });
+    std::vector<Considered> once;
+    for (Considered& c : all) {
+      if (std::none_of(once.begin(), once.end(), [&](const Considered& o) { return o.name == c.name; })) once.push_back(std::move(c));
+    }
+    return once;
+  }
+
+  /// At most most_splits of them, within near_split of the best.
+  std::vector<Considered> splits_near_the_best() const {
+    std::vector<std::pair<Considered, const RouteFacts*>> all;
+    for (const RouteFacts& r : splits_) {
+      Considered c = assess(Strategy::split, {&r, nullptr}, {});
+      if (wanted(Strategy::split) && std::isfinite(c.score) && c.refused.empty()) all.emplace_back(std::move(c), &r);
+    }
+    std::stable_sort(all.begin(), all.end(), [](const auto& x, const auto& y) { return better(x.first, y.first); });
+    std::vector<Considered> near;
+    for (auto& [c, route] : all) {
+      if (near.size() == most_splits || c.score > near_split * all.front().first.score) break;
+      complete(c, {route, nullptr}, 0);
+      near.push_back(std::move(c));
+    }
+    return near;
   }
 
   std::vector<RouteFacts> switched() const {

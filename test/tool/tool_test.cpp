@@ -105,6 +105,11 @@ TEST_CASE("plan for modelled hardware: strategies, bound, baselines, limits") {
   REQUIRE(slow.at("latency_ms").get<double>() > 20);  // frames wait for their batch
   REQUIRE(tool("plan zoo:lenet5 --model zoo --max-memory-mib 0.001").exit_code == 1);
   REQUIRE(tool("plan zoo:lenet5").exit_code == 1);
+  REQUIRE(tool("plan zoo:lenet5 --model zoo --objective energy --try").exit_code == 1);
+  const json tried = json_of("plan zoo:lenet5 --model zoo --devices dpu,gpu --strategy split --try --json");  // the stand-ins run
+  REQUIRE(tried.at("tried").at(0).at("interval_ms") == tried.at("interval_ms"));
+  REQUIRE(tried.at("tried").at(0).at("name") == tried.at("name"));
+  REQUIRE(tried.at("origin") == "measured");
   REQUIRE(tool("plan zoo:lenet5 --model zoo --objective energy").exit_code == 1);  // no watts
   REQUIRE(tool("plan zoo:lenet5 --model table1").exit_code == 0);
 }
