@@ -60,8 +60,13 @@ class RandomSpecs {
     s.window = window(chance(90) ? 5 : 9);
     if (chance(25)) s.window.dilation_h = s.window.dilation_w = between(2, 3);
     extents(s.window, s.in, s.out);
-    const int kind = between(0, 12);
-    if (kind > 9) {  // what networks have: 3 x 3 depthwise, 1 x 1, few input channels
+    const int kind = between(0, 13);
+    if (kind == 13) {  // for Winograd along the height: three kernel rows, stride 1 there
+      s.window = window(3);
+      s.window.kernel_h = 3, s.window.stride_h = 1, s.window.pad_top = between(0, 2), s.window.pad_bottom = between(0, 2);
+      extents(s.window, s.in, s.out);
+      s.in.c = between(1, 70), s.out.c = between(1, 150);
+    } else if (kind > 9) {  // what networks have: 3 x 3 depthwise, 1 x 1, few input channels
       s.window = window(1);
       if (kind != 11) s.window.kernel_h = s.window.kernel_w = 3, s.window.pad_left = s.window.pad_top = between(0, 2), s.window.pad_right = s.window.pad_bottom = between(0, 2);
       extents(s.window, s.in, s.out);
@@ -75,7 +80,7 @@ class RandomSpecs {
       s.groups = between(2, 8), s.in.c = s.groups * between(1, 9), s.out.c = s.groups * between(1, 9);
     }
     s.nonlinear = nonlinear();
-    s.source_non_negative = chance(50);
+    s.source_non_negative = chance(kind == 13 ? 90 : 50);
     s.weights = bytes(s.out.c * s.window.kernel_h * s.window.kernel_w * s.in.c / s.groups, false);
     s.bias = bytes(s.out.c, false);
     s.fp_in = between(-2, 8), s.fp_weight = between(2, 12);

@@ -92,6 +92,11 @@ void check_conv(RandomSpecs& random, Tally& tally) {
     const VnniConv conv{spec};
     verify(run([&](auto* from, auto* to, std::byte* scratch) { conv.run(from, to, scratch); }, conv.scratch_bytes(), in, expected.size()), "own");
   }
+  if (VnniWinograd::fits(spec)) {
+    const VnniWinograd conv{spec};
+    verify(run([&](auto* from, auto* to, std::byte* scratch) { conv.run(from, to, scratch); }, conv.scratch_bytes(omp_get_max_threads()), in,
+               expected.size()), "own winograd");
+  }
   if (VnniDepthwise::fits(spec)) {
     verify(run([&](auto* from, auto* to, std::byte*) { VnniDepthwise{spec}.run(from, to); }, 0, in, expected.size()), "own depthwise");
   }
@@ -151,6 +156,25 @@ void sweep(int convolutions, int others) {
 TEST_CASE("fast kernels give the scalar kernels' bytes", "[dpu]") { sweep(400, 400); }
 TEST_CASE("fast kernels give the scalar kernels' bytes, long sweep", "[dpu][long]") { sweep(60000, 15000); }
 
+TEST_CASE("Winograd is chosen for the weights of networks, not for extreme ones", "[dpu]") {
+  ConvSpec spec{.in = {1, 28, 28, 64}, .out = {1, 28, 28, 64}, .nonlinear = Nonlinear::relu, .source_non_negative = true};
+  spec.window = {.kernel_h = 3, .kernel_w = 3, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1};
+  spec.bias.assign(64, 1);
+  spec.fp_in = 4, spec.fp_weight = 7, spec.fp_bias = 6, spec.fp_out = 2;
+  std::mt19937 random{7};
+  std::normal_distribution<float> normal{0, 30};
+  for (int i = 0; i < 64 * 9 * 64; ++i) spec.weights.push_back(static_cast<std::int8_t>(std::clamp(normal(random), -127.f, 127.f)));
+  if (!VnniWinograd::fits(spec)) return;  // not on this machine
+  CHECK(VnniWinograd::pays(spec));
+  ConvSpec signed_source = spec, extreme = spec, strided = spec;
+  signed_source.source_non_negative = false;
+  CHECK_FALSE(VnniWinograd::fits(signed_source));
+  strided.window.stride_h = 2, strided.out.h = 14;
+  CHECK_FALSE(VnniWinograd::fits(strided));
+  extreme.weights.assign(extreme.weights.size(), 127);
+  CHECK_FALSE(VnniWinograd::pays(extreme));
+}
+
 TEST_CASE("oneDNN keeps to its memory when two threads share a convolution", "[dpu]") {
   // brgconv of oneDNN 2.6 wrote a pixel further: at the end of a buffer that is somebody else's memory, inside it now and then a wrong byte.
   ConvSpec spec{.in = {1, 5, 13, 27}, .out = {1, 1, 3, 3}, .nonlinear = Nonlinear::relu, .source_non_negative = true};
@@ -177,4 +201,5 @@ TEST_CASE("oneDNN is trusted for what it was measured to do exactly", "[dpu]") {
   CHECK(trust.u8_direct[1]);
   CHECK(trust.f32[0]);
   CHECK(trust.f32[1]);
+  CHECK(trust.winograd);
 }

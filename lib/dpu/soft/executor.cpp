@@ -51,11 +51,12 @@ std::int64_t multiplications(const ConvSpec& s) {
          real_taps(s.in.w, s.out.w, w.kernel_w, w.stride_w, w.dilation_w, w.pad_left);
 }
 
-using ConvKernel = std::variant<std::monostate, PlainConv, OneDnnConv, VnniConv, VnniDepthwise>;  // monostate: scalar, straight from the instruction
+using ConvKernel = std::variant<std::monostate, PlainConv, OneDnnConv, VnniConv, VnniWinograd, VnniDepthwise>;  // monostate: scalar, straight from the instruction
 
 ConvKernel load(const ConvSpec& spec) {
   if (VnniDepthwise::fits(spec)) return ConvKernel{std::in_place_type<VnniDepthwise>, spec};
   if (VnniConv::fits(spec) && VnniConv::pays(spec)) return ConvKernel{std::in_place_type<VnniConv>, spec};
+  if (VnniWinograd::fits(spec) && VnniWinograd::pays(spec) && onednn_trust().winograd) return ConvKernel{std::in_place_type<VnniWinograd>, spec};
   const ConvForm form = plan_conv(spec, onednn_trust());
   if (form != ConvForm::plain) {
     try {
@@ -92,6 +93,7 @@ struct DpuExecutor::Impl {
       kernels[i] = load(*conv);
       if (const auto* k = std::get_if<OneDnnConv>(&kernels[i])) scratch_bytes = std::max(scratch_bytes, k->scratch_bytes());
       if (const auto* k = std::get_if<VnniConv>(&kernels[i])) scratch_bytes = std::max(scratch_bytes, k->scratch_bytes());
+      if (const auto* k = std::get_if<VnniWinograd>(&kernels[i])) scratch_bytes = std::max(scratch_bytes, k->scratch_bytes(options.threads));
       conv->weights = std::vector<std::int8_t>{};  // the kernel has its own copy; {} alone would keep the memory
     }
     for (const Edge& e : program.inputs) input_ids.push_back(e.tensor);
@@ -106,6 +108,7 @@ struct DpuExecutor::Impl {
     if (auto* k = std::get_if<OneDnnConv>(&kernel)) return k->run(in, out, scratch->data);
     if (auto* k = std::get_if<PlainConv>(&kernel)) return k->run(in, out);
     if (auto* k = std::get_if<VnniConv>(&kernel)) return k->run(in, out, scratch->data);
+    if (auto* k = std::get_if<VnniWinograd>(&kernel)) return k->run(in, out, scratch->data);
     if (auto* k = std::get_if<VnniDepthwise>(&kernel)) return k->run(in, out);
     scalar_conv(spec, in, out);
   }
@@ -138,6 +141,7 @@ struct DpuExecutor::Impl {
       step.macs = multiplications(*conv);
       if (const auto* k = std::get_if<OneDnnConv>(&kernels[i])) step.kernel = "onednn " + k->implementation();
       if (std::holds_alternative<VnniConv>(kernels[i])) step.kernel = "own vnni";
+      if (std::holds_alternative<VnniWinograd>(kernels[i])) step.kernel = "own vnni winograd";
       if (std::holds_alternative<VnniDepthwise>(kernels[i])) step.kernel = "own vnni depthwise";
     }
     return step;

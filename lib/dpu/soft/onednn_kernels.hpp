@@ -22,6 +22,7 @@ const char* to_string(ConvForm form) noexcept;
 /// Which oneDNN paths gave the right bytes on this machine (see self_test.hpp). Index: depthwise.
 struct Trust {
   std::array<bool, 2> u8_direct{}, s8_direct{}, u8_sums{}, s8_sums{}, f32{};
+  bool winograd = false;  ///< our own VnniWinograd; true where no machine code of it can run
   std::string report;  ///< one line for doctor and logs
 };
 

@@ -4,7 +4,9 @@
 #include <exception>
 
 #include "core/log.hpp"
+#include "core/openmp.hpp"
 #include "dpu/soft/scalar_kernels.hpp"
+#include "dpu/soft/vnni_kernels.hpp"
 
 namespace splitcnn::inline v0::soft {
 
@@ -44,7 +46,9 @@ ConvSpec make_spec(int kernel, bool depthwise, bool non_negative, Nonlinear nonl
   return s;
 }
 
-bool agrees(const ConvSpec& spec, ConvForm form, bool extreme, Noise& noise) {
+/// `make(spec)` gives what runs it: with scratch_bytes() and run().
+template <class Make>
+bool agrees(const ConvSpec& spec, const Make& make, bool extreme, Noise& noise) {
   std::vector<std::int8_t> in(static_cast<std::size_t>(spec.in.elements()));
   for (auto& x : in) {
     x = extreme ? (noise.next() & 7 ? std::int8_t{-128} : std::int8_t{127}) : noise.byte();
@@ -52,7 +56,7 @@ bool agrees(const ConvSpec& spec, ConvForm form, bool extreme, Noise& noise) {
   }
   std::vector<std::int8_t> expected(static_cast<std::size_t>(spec.out.elements())), got(expected.size());
   scalar_conv(spec, in.data(), expected.data());
-  OneDnnConv conv{spec, form};
+  auto conv = make(spec);
   std::vector<std::byte> scratch(conv.scratch_bytes() + 64);
   auto* aligned = scratch.data() + (64 - reinterpret_cast<std::uintptr_t>(scratch.data()) % 64) % 64;
   conv.run(in.data(), got.data(), aligned);
@@ -63,12 +67,30 @@ bool agrees(const ConvSpec& spec, ConvForm form, bool extreme, Noise& noise) {
 bool trusted(ConvForm form, bool depthwise, bool non_negative) noexcept {
   try {
     Noise noise;
+    const auto make = [form](const ConvSpec& spec) { return OneDnnConv{spec, form}; };
     for (const int kernel : {3, 1}) {
       if (depthwise && kernel == 1) continue;
       for (const bool extreme : {false, true}) {
         const Nonlinear nonlinear = form == ConvForm::direct ? (extreme ? Nonlinear::none : Nonlinear::relu) : Nonlinear::leaky_relu;
-        if (!agrees(make_spec(kernel, depthwise, non_negative, nonlinear, extreme, noise), form, extreme, noise)) return false;
+        if (!agrees(make_spec(kernel, depthwise, non_negative, nonlinear, extreme, noise), make, extreme, noise)) return false;
       }
+    }
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
+/// Ordinary weights; extreme ones, whose sums no byte holds. True where this machine cannot run it.
+bool winograd_is_exact() noexcept {
+  try {
+    Noise noise;
+    const OmpThreads one{1};  // scratch_bytes() is for one
+    const auto make = [](const ConvSpec& spec) { return VnniWinograd{spec}; };
+    for (const bool extreme : {false, true}) {
+      ConvSpec spec = make_spec(3, false, true, extreme ? Nonlinear::none : Nonlinear::relu, extreme, noise);
+      spec.in.h = spec.out.h = 7;  // pairs of rows and one alone
+      if (VnniWinograd::fits(spec) && !agrees(spec, make, extreme, noise)) return false;
     }
     return true;
   } catch (const std::exception&) {
@@ -108,14 +130,16 @@ Trust self_test() {
     note(t.f32[dw], "f32");
   }
   t.report = failed.empty() ? "oneDNN is exact in every form" : "oneDNN is not exact here, exact kernels take over: " + failed;
+  t.winograd = winograd_is_exact();
+  if (!t.winograd) t.report += "; our own Winograd convolution is not exact here and stays unused";
   return t;
 }
 
 const Trust& onednn_trust() {
   static const Trust trust = [] {
     Trust t = self_test();
-    const bool expected = !has_vnni() && t.u8_direct[0] && t.u8_direct[1] && t.f32[0];
-    const bool all = t.u8_direct[0] && t.u8_direct[1] && t.s8_direct[0] && t.s8_direct[1];
+    const bool expected = !has_vnni() && t.u8_direct[0] && t.u8_direct[1] && t.f32[0] && t.winograd;
+    const bool all = t.u8_direct[0] && t.u8_direct[1] && t.s8_direct[0] && t.s8_direct[1] && t.winograd;
     log(all ? LogLevel::debug : expected ? LogLevel::info : LogLevel::warning,
         "software DPU self-test: " + t.report + (expected && !all ? " (signed int8 needs VNNI)" : ""));
     return t;

@@ -1,5 +1,5 @@
 #pragma once
-/// Asks the linked oneDNN on this CPU whether its int8 convolutions give the DPU's bytes.
+/// Asks the linked oneDNN on this CPU whether its int8 convolutions give the DPU's bytes; and our own Winograd.
 #include "dpu/soft/onednn_kernels.hpp"
 
 namespace splitcnn::inline v0::soft {

@@ -9,6 +9,12 @@ VnniConv::VnniConv(const ConvSpec&) {}
 std::size_t VnniConv::scratch_bytes() const noexcept { return 0; }
 void VnniConv::run(const std::int8_t*, std::int8_t*, std::byte*) const {}
 
+bool VnniWinograd::fits(const ConvSpec&) { return false; }
+bool VnniWinograd::pays(const ConvSpec&) { return false; }
+VnniWinograd::VnniWinograd(const ConvSpec&) {}
+std::size_t VnniWinograd::scratch_bytes(int) const noexcept { return 0; }
+void VnniWinograd::run(const std::int8_t*, std::int8_t*, std::byte*) const {}
+
 bool VnniDepthwise::fits(const ConvSpec&) { return false; }
 VnniDepthwise::VnniDepthwise(const ConvSpec&) {}
 void VnniDepthwise::run(const std::int8_t*, std::int8_t*) const {}

@@ -1,18 +1,17 @@
 // Compiled with -O3 (see CMakeLists.txt); only for x86-64.
-#include <immintrin.h>
-
 #include <algorithm>
 #include <cstring>
 
 #include "dpu/soft/parallel.hpp"
 #include "dpu/soft/simd.hpp"
 #include "dpu/soft/vnni_kernels.hpp"
+#include "dpu/soft/vnni_tile.hpp"
 
 namespace splitcnn::inline v0::soft {
 
 namespace {
 
-constexpr std::int64_t lanes = 16;  // sums in a vector
+using namespace tile;
 
 /// What every tile of one convolution shares.
 struct Shape {
@@ -23,99 +22,6 @@ struct Shape {
   int shift;
   std::int8_t low, high;
 };
-
-/// The sums of a tile are nested structs, not arrays: the compiler keeps them in registers only when every one has a name.
-template <int Blocks>
-struct Row {
-  __m512i first;
-  Row<Blocks - 1> rest;
-};
-template <>
-struct Row<0> {};
-
-template <int Pixels, int Blocks>
-struct Sums {
-  Row<Blocks> first;
-  Sums<Pixels - 1, Blocks> rest;
-};
-template <int Blocks>
-struct Sums<0, Blocks> {};
-
-template <int Blocks>
-__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline void load(Row<Blocks>& row, const void* from) {
-  if constexpr (Blocks > 0) {
-    row.first = _mm512_load_si512(from);
-    load(row.rest, static_cast<const std::byte*>(from) + 64);
-  }
-}
-
-template <int Pixels, int Blocks>
-__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline void fill(Sums<Pixels, Blocks>& sums, const Row<Blocks>& with) {
-  if constexpr (Pixels > 0) {
-    sums.first = with;
-    fill(sums.rest, with);
-  }
-}
-
-template <int Blocks>
-__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline void multiply(Row<Blocks>& sums, __m512i x, const Row<Blocks>& weights) {
-  if constexpr (Blocks > 0) {
-    // As an instruction: with the intrinsic the compiler (g++ 12) copies every sum to another register and to the stack and back.
-    asm("vpdpbusd %2, %1, %0" : "+v"(sums.first) : "v"(x), "v"(weights.first));
-    multiply(sums.rest, x, weights.rest);
-  }
-}
-
-/// Four bytes of each pixel times the weights of all blocks.
-template <bool Signed, int Pixels, int Blocks>
-__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline void multiply(Sums<Pixels, Blocks>& sums, const std::int8_t* pixel, std::int64_t step, const Row<Blocks>& weights) {
-  if constexpr (Pixels > 0) {
-    std::int32_t quad;
-    std::memcpy(&quad, pixel, 4);
-    __m512i x = _mm512_set1_epi32(quad);
-    if constexpr (Signed) x = _mm512_xor_si512(x, _mm512_set1_epi8(-128));
-    multiply(sums.first, x, weights);
-    multiply<Signed>(sums.rest, pixel + step, step, weights);
-  }
-}
-
-/// The last step of all sums; the last block of a panel may hold fewer channels.
-struct Ending {
-  __m128i shift;
-  __m512i low, high, low_bytes, high_bytes;
-  __mmask16 last;
-};
-
-template <int Blocks>
-__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline void store(const Row<Blocks>& sums, const Ending& end, std::int8_t* to) {
-  if constexpr (Blocks > 0) {
-    const __m512i value = _mm512_min_epi32(_mm512_max_epi32(_mm512_sra_epi32(sums.first, end.shift), end.low), end.high);
-    _mm_mask_storeu_epi8(to, Blocks > 1 ? __mmask16{0xffff} : end.last, _mm512_cvtepi32_epi8(value));
-    store(sums.rest, end, to + lanes);
-  }
-}
-
-/// Four full vectors at once: packing interleaves their lanes, one permutation puts them right.
-__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline void store_four(const Row<4>& sums, const Ending& end, std::int8_t* to) {
-  const __m512i a = _mm512_sra_epi32(sums.first, end.shift), b = _mm512_sra_epi32(sums.rest.first, end.shift);
-  const __m512i c = _mm512_sra_epi32(sums.rest.rest.first, end.shift), d = _mm512_sra_epi32(sums.rest.rest.rest.first, end.shift);
-  const __m512i packed = _mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
-  const __m512i bytes = _mm512_min_epi8(_mm512_max_epi8(packed, end.low_bytes), end.high_bytes);
-  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  _mm512_storeu_si512(to, _mm512_permutexvar_epi32(order, bytes));
-}
-
-template <int Pixels, int Blocks>
-__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline void store(const Sums<Pixels, Blocks>& sums, const Ending& end, std::int8_t* to, std::int64_t step) {
-  if constexpr (Pixels > 0) {
-    if (Blocks == 4 && end.last == 0xffff) {
-      if constexpr (Blocks == 4) store_four(sums.first, end, to);
-    } else {
-      store(sums.first, end, to);
-    }
-    store(sums.rest, end, to + step, step);
-  }
-}
 
 /// `Pixels` output pixels times `Blocks` vectors of channels.
 template <int Pixels, int Blocks, bool Signed>

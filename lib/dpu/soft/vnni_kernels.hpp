@@ -1,7 +1,7 @@
 #pragma once
 /// Our own convolutions for AVX512-VNNI, for the shapes where oneDNN leaves much of the machine unused: few input channels, 1x1 with
-/// short sums, depthwise 3x3. Sums and the last step are integers (integer_finish.hpp). Signed sources are read as unsigned ones raised by
-/// 128, which the constants take off again. On other machines fits() is false and nothing else may be called.
+/// short sums, depthwise 3x3; and Winograd, which needs fewer products. Sums and the last step are integers (integer_finish.hpp). Signed
+/// sources are read as unsigned ones raised by 128, which the constants take off again. On other machines fits() is false and nothing else may be called.
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -59,6 +59,48 @@ class VnniConv {
   std::vector<Panel> panels_;
   AlignedVector<std::int8_t> weights_;
   AlignedVector<std::int32_t> constants_;
+};
+
+/// What the bytes of a product's weights cannot hold, for 16 output channels (vnni_winograd.cpp).
+struct WinogradRemainder {
+  const std::int32_t* offsets = nullptr;  // [count], in the run
+  const std::int8_t* entries = nullptr;   // [count][picks, weights][64]
+  std::int64_t count = 0;
+};
+
+/// Three kernel rows, stride 1 along the height, a source that is never negative: two output rows for four products instead of six, and exact
+/// (how: vnni_winograd.cpp). Move-only.
+class VnniWinograd {
+ public:
+  static bool fits(const ConvSpec& spec);
+  /// Whether these weights leave enough of the gain: counts products.
+  static bool pays(const ConvSpec& spec);
+  explicit VnniWinograd(const ConvSpec& spec);
+
+  /// For run() with at most so many threads.
+  [[nodiscard]] std::size_t scratch_bytes(int threads = 1) const noexcept;
+  void run(const std::int8_t* in, std::int8_t* out, std::byte* scratch) const;
+
+ private:
+  void pack(const ConvSpec& spec);
+  void pack_quad(const ConvSpec& spec, int product, std::int64_t channel, std::int64_t quad, std::int8_t* to) const;
+  void pack_constants(const ConvSpec& spec);
+  [[nodiscard]] std::int64_t chunk_pairs(int threads) const noexcept;
+  [[nodiscard]] std::size_t part_bytes() const noexcept;
+  void run_chunk(const std::int8_t* in, std::int8_t* out, std::int64_t first, std::int64_t pairs, std::uint8_t* rows) const;
+  void run_pixels(const std::uint8_t* rows, std::int8_t* out, std::int64_t first, std::int64_t count, std::int64_t panel, bool both) const;
+
+  Extent in_, out_;
+  Window window_;
+  IntegerFinish finish_;
+  std::int64_t run_ = 0, quads_ = 0;        // bytes of a row that a kernel row takes; groups of 4 of them
+  std::int64_t columns_ = 0, row_bytes_ = 0;  // of a row of sums, padding included
+  std::int64_t panels_ = 0;                 // of 64 output channels
+  AlignedVector<std::int8_t> weights_, further_;
+  AlignedVector<std::int32_t> constants_;
+  AlignedVector<std::int8_t> zeros_;        // a row outside the image
+  std::vector<std::int32_t> offsets_;
+  std::vector<WinogradRemainder> remainders_;
 };
 
 /// Depthwise, three taps wide, stride 1 or 2.
