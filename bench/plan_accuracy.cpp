@@ -51,19 +51,23 @@ double interval_ms(const Plan& plan, const std::string& specs, std::size_t frame
   Pipeline pipe{plan, Devices::open(specs)};
   const std::size_t lead = std::max<std::size_t>(pipe.stats().depth, 4);
   std::jthread feeder{[&] {
-    for (std::size_t f = 0; f < frames + lead; ++f) {
+    for (std::size_t f = 0; f < frames + 2 * lead; ++f) {  // still full when the clock stops
       auto slot = pipe.acquire();
       if (!slot || pipe.push(std::move(*slot)) == Push::closed) return;
     }
-    pipe.close();
   }};
   Clock::time_point start;
   for (std::size_t f = 0; f < frames + lead; ++f) {
     const auto result = pipe.pop();
-    if (!result || !result->ok()) throw Error{Errc::stage_failed, "a frame failed"};
+    if (!result || !result->ok()) {
+      pipe.close();
+      throw Error{Errc::stage_failed, "a frame failed"};
+    }
     if (f + 1 == lead) start = Clock::now();
   }
-  return Millis{Clock::now() - start}.count() / static_cast<double>(frames);
+  const double all = Millis{Clock::now() - start}.count();
+  pipe.close();  // the feeder may be waiting for room
+  return all / static_cast<double>(frames);
 }
 
 std::vector<Contender> contenders(const Partitioner& parts, const Profile& profile, const Choice& choice, const Trial& trial) {

@@ -15,7 +15,7 @@ namespace splitcnn::inline v0 {
 
 namespace {
 
-constexpr std::size_t single_frames = 5;                 // timed one by one
+constexpr std::size_t single_frames = 5;                  // timed one by one
 constexpr double fewest_frames = 12, most_frames = 5000;  // of a run
 
 struct Run {
@@ -54,11 +54,11 @@ Run run_once(const Plan& plan, std::string_view devices, double seconds) {
   Pipeline pipe{plan, Devices::open(devices)};
   Run run{0, latency_alone(pipe)};
   const double wanted = 1e3 * seconds / std::max(plan.expected().interval_ms, 1e-3);
-  const auto frames = static_cast<std::size_t>(std::clamp(std::isfinite(wanted) ? wanted : 0, fewest_frames, most_frames));
+  const auto frames =
+      static_cast<std::size_t>(std::clamp(std::isfinite(wanted) ? wanted : 0, fewest_frames, most_frames));
   const std::size_t lead = std::max<std::size_t>(pipe.stats().depth, 4);  // until it is full
   std::jthread feeder{[&] {
-    for (std::size_t f = 0; f < frames + lead; ++f) push_one(pipe);
-    pipe.close();
+    for (std::size_t f = 0; f < frames + 2 * lead; ++f) push_one(pipe);  // still full when the clock stops
   }};
   Clock::time_point start;
   try {
@@ -71,6 +71,7 @@ Run run_once(const Plan& plan, std::string_view devices, double seconds) {
     throw;
   }
   run.interval_ms = Millis{Clock::now() - start}.count() / static_cast<double>(frames);
+  pipe.close();
   return run;
 }
 
@@ -86,12 +87,16 @@ class Race {
   Race(const Partitioner& parts, const Choice& choice, std::string_view devices, const TrialOptions& options)
       : parts_{parts}, devices_{devices}, options_{options} {
     if (options.objective != Objective::interval && options.objective != Objective::latency) {
-      throw Error{Errc::bad_argument, "trial: only interval and latency can be timed; give one of them as objective"};
+      throw Error{Errc::bad_argument,
+                  "trial: only interval and latency can be timed; give one of them as objective"};
     }
     if (options.rounds < 1 || choice.contenders.empty()) {
-      throw Error{Errc::bad_argument, "trial: nothing to run; give at least one round and a choice made by choose()"};
+      throw Error{Errc::bad_argument,
+                  "trial: nothing to run; give at least one round and a choice made by choose()"};
     }
-    for (const Considered& c : choice.contenders) runners_.push_back({{.name = c.name, .strategy = c.strategy, .expected = c.cost}, plan_of(c, c.cost, "")});
+    for (const Considered& c : choice.contenders)
+      runners_.push_back(
+          {{.name = c.name, .strategy = c.strategy, .expected = c.cost}, plan_of(c, c.cost, "")});
   }
 
   Trial run() {
@@ -103,12 +108,15 @@ class Race {
       drop_slow();
       if (options_.progress) options_.progress(round + 1 == options_.rounds ? all : done, all);
     }
-    std::sort(runners_.begin(), runners_.end(), [&](const Runner& a, const Runner& b) { return score(a.facts) < score(b.facts); });
+    std::sort(runners_.begin(), runners_.end(),
+              [&](const Runner& a, const Runner& b) { return score(a.facts) < score(b.facts); });
     return result();
   }
 
  private:
-  double score(const TriedPlan& t) const { return options_.objective == Objective::interval ? t.interval_ms : t.latency_ms; }
+  double score(const TriedPlan& t) const {
+    return options_.objective == Objective::interval ? t.interval_ms : t.latency_ms;
+  }
 
   /// False when the plan failed and is gone.
   bool step(std::size_t i) {
@@ -144,7 +152,9 @@ class Race {
 
   Plan plan_of(const Considered& c, const Cost& cost, std::string why) const {
     const auto on_dpu = [](const Segment& s) { return device_kind(s.device) == DeviceKind::dpu; };
-    const bool dpu = std::any_of(c.routes.begin(), c.routes.end(), [&](const Route& r) { return std::any_of(r.segments.begin(), r.segments.end(), on_dpu); });
+    const bool dpu = std::any_of(c.routes.begin(), c.routes.end(), [&](const Route& r) {
+      return std::any_of(r.segments.begin(), r.segments.end(), on_dpu);
+    });
     std::optional<QuantizedGraph> quant;
     if (dpu && parts_.quant()) quant = *parts_.quant();
     return Plan{parts_.graph(), std::move(quant), c.routes, cost, std::move(why)};
@@ -157,13 +167,21 @@ class Race {
     std::stable_sort(tried.begin() + static_cast<std::ptrdiff_t>(runners_.size()), tried.end(),
                      [&](const TriedPlan& a, const TriedPlan& b) { return score(a) < score(b); });
     const TriedPlan& won = tried.front();
-    std::string why = fmt::format("{}: {}. Tried on {}: measured a result every {:.3f} ms (expected by the profile {:.3f}), {:.3f} ms from frame to result",
-                                  to_string(won.strategy), won.name, devices_, won.interval_ms, won.expected.interval_ms, won.latency_ms);
-    for (std::size_t i = 1; i < tried.size(); ++i) why += fmt::format("{} {} {:.3f} ms", i == 1 ? "; against" : ",", tried[i].name, score(tried[i]));
+    std::string why = fmt::format(
+        "{}: {}. Tried on {}: measured a result every {:.3f} ms (expected by the profile {:.3f}), {:.3f} ms "
+        "from frame to result",
+        to_string(won.strategy), won.name, devices_, won.interval_ms, won.expected.interval_ms,
+        won.latency_ms);
+    for (std::size_t i = 1; i < tried.size(); ++i)
+      why += fmt::format("{} {} {:.3f} ms", i == 1 ? "; against" : ",", tried[i].name, score(tried[i]));
     const Plan& plan = runners_.front().plan;
     std::optional<QuantizedGraph> quant;
     if (plan.quant()) quant = *plan.quant();
-    return {Plan{plan.graph(), std::move(quant), {plan.routes().begin(), plan.routes().end()}, {won.interval_ms, won.latency_ms, Origin::measured}, why + "."},
+    return {Plan{plan.graph(),
+                 std::move(quant),
+                 {plan.routes().begin(), plan.routes().end()},
+                 {won.interval_ms, won.latency_ms, Origin::measured},
+                 why + "."},
             std::move(tried)};
   }
 
@@ -176,7 +194,8 @@ class Race {
 
 }  // namespace
 
-Trial try_plans(const Partitioner& parts, const Choice& choice, std::string_view devices, const TrialOptions& options) {
+Trial try_plans(const Partitioner& parts, const Choice& choice, std::string_view devices,
+                const TrialOptions& options) {
   return Race{parts, choice, devices, options}.run();
 }
 

@@ -1,12 +1,13 @@
 #pragma once
-/// A profile predicts; a trial runs. Takes the few plans that choose() found close to each other, streams frames through each on the real
-/// devices, in turn, and keeps the fastest. What a profile cannot see (caches and memory that two routes share, a scheduler's habits)
-/// decides between plans that differ by a few percent; a plan of two routes is taken only when it was seen to be faster.
+/// A profile predicts; a trial runs. Takes the few plans that choose() found close to each other, streams
+/// frames through each on the real devices, in turn, and keeps the fastest. What a profile cannot see (caches
+/// and memory that two routes share, a scheduler's habits) decides between plans that differ by a few
+/// percent; a plan of two routes is taken only when it was seen to be faster.
 ///
 ///     const Choice choice = parts.choose(profile, {.a = "dpu:0", .b = "cpu"});
 ///     const Trial trial = try_plans(parts, choice, "dpu:0,cpu");
-///     for (const TriedPlan& t : trial.tried) fmt::print("{}: {:.2f} ms, expected {:.2f}\n", t.name, t.interval_ms, t.expected.interval_ms);
-///     Pipeline pipe{trial.plan, Devices::open("dpu:0,cpu")};
+///     for (const TriedPlan& t : trial.tried) fmt::print("{}: {:.2f} ms, expected {:.2f}\n", t.name,
+///     t.interval_ms, t.expected.interval_ms); Pipeline pipe{trial.plan, Devices::open("dpu:0,cpu")};
 #include <functional>
 #include <string>
 #include <string_view>
@@ -20,8 +21,9 @@ struct TrialOptions {
   Objective objective = Objective::interval;  ///< interval or latency: what the fastest is fastest in
   int rounds = 3;                             ///< times each plan is run, in turn with the others
   double seconds = 0.5;                       ///< of frames per run, besides loading
-  double near = 1.1;                          ///< after the first round only plans within this factor of the best go on
-  std::function<void(std::size_t, std::size_t)> progress{};  ///< (runs done, runs at most); called from the calling thread
+  double near = 1.1;  ///< after the first round only plans within this factor of the best go on
+  std::function<void(std::size_t, std::size_t)>
+      progress{};  ///< (runs done, runs at most); called from the calling thread
 };
 
 /// One plan as it ran. Medians over the rounds.
@@ -36,13 +38,14 @@ struct TriedPlan {
 };
 
 struct Trial {
-  Plan plan;                     ///< the fastest; expected() is what was measured, why() says what it won against
+  Plan plan;  ///< the fastest; expected() is what was measured, why() says what it won against
   std::vector<TriedPlan> tried;  ///< fastest first
 };
 
-/// Runs choice.contenders on `devices` (as Devices::open takes them; must have all devices of the plans). Loads one plan at a time. Plans that
-/// fail to load or to run are left out with a warning; throws the last one's error when none is left, and bad_argument (another objective, no
-/// rounds, no contenders).
-[[nodiscard]] SPLITCNN_API Trial try_plans(const Partitioner& parts, const Choice& choice, std::string_view devices, const TrialOptions& options = {});
+/// Runs choice.contenders on `devices` (as Devices::open takes them; must have all devices of the plans).
+/// Loads one plan at a time. Plans that fail to load or to run are left out with a warning; throws the last
+/// one's error when none is left, and bad_argument (another objective, no rounds, no contenders).
+[[nodiscard]] SPLITCNN_API Trial try_plans(const Partitioner& parts, const Choice& choice,
+                                           std::string_view devices, const TrialOptions& options = {});
 
 }  // namespace splitcnn::inline v0

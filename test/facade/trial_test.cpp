@@ -1,9 +1,10 @@
 // try_plans(): what was seen to be faster wins, whatever the profile said.
+#include "splitcnn/trial.hpp"
+
 #include <algorithm>
 
 #include "splitcnn/device.hpp"
 #include "splitcnn/pipeline.hpp"
-#include "splitcnn/trial.hpp"
 #include "support/catch.hpp"
 
 using namespace splitcnn;
@@ -18,11 +19,14 @@ const Partitioner& squeezenet() {
 }
 
 Considered contender(const std::string& name, const Plan& plan, double expected_ms) {
-  Considered c{.name = name, .routes = {plan.routes().begin(), plan.routes().end()}, .cost = {expected_ms, expected_ms, Origin::modelled}};
+  Considered c{.name = name,
+               .routes = {plan.routes().begin(), plan.routes().end()},
+               .cost = {expected_ms, expected_ms, Origin::modelled}};
   return c;
 }
 
-/// Says that the float network is twice as fast as the INT8 one, which is several times faster than that everywhere.
+/// Says that the float network is twice as fast as the INT8 one, which is several times faster than that
+/// everywhere.
 Choice lie() {
   const Plan slow = squeezenet().all_on("cpu"), fast = squeezenet().all_on("dpu:0");
   return {slow, {}, {}, {}, {}, {contender("float", slow, 1), contender("int8", fast, 2)}, 0};
@@ -41,10 +45,12 @@ Errc code_of(const Choice& choice, const TrialOptions& options) {
 
 TEST_CASE("a trial takes what runs faster, not what the profile said") {
   std::size_t last = 0, all = 0;
-  const Trial trial = try_plans(squeezenet(), lie(), specs, {.rounds = 2, .seconds = 0.05, .near = 100, .progress = [&](std::size_t done, std::size_t of) {
-                                                               CHECK(done > last);
-                                                               last = done, all = of;
-                                                             }});
+  const Trial trial = try_plans(
+      squeezenet(), lie(), specs,
+      {.rounds = 2, .seconds = 0.05, .near = 100, .progress = [&](std::size_t done, std::size_t of) {
+         CHECK(done > last);
+         last = done, all = of;
+       }});
   CHECK(last == all);
   REQUIRE(trial.tried.size() == 2);
   const TriedPlan &won = trial.tried[0], &lost = trial.tried[1];
@@ -62,7 +68,8 @@ TEST_CASE("a trial takes what runs faster, not what the profile said") {
 }
 
 TEST_CASE("a trial by latency, slow plans only once") {
-  const Trial trial = try_plans(squeezenet(), lie(), specs, {.objective = Objective::latency, .rounds = 3, .seconds = 0.02, .near = 1});
+  const Trial trial = try_plans(squeezenet(), lie(), specs,
+                                {.objective = Objective::latency, .rounds = 3, .seconds = 0.02, .near = 1});
   REQUIRE(trial.tried.size() == 2);
   CHECK(trial.tried[0].name == "int8");
   CHECK(trial.tried[0].rounds == 3);
@@ -96,7 +103,8 @@ TEST_CASE("a trial leaves out what does not run, and says what is wrong when not
   std::string log;
   set_log_handler([&](LogLevel, std::string_view text) { log += text; });
   Choice choice = lie();
-  choice.contenders.insert(choice.contenders.begin(), contender("elsewhere", squeezenet().all_on("gpu:7"), 0.5));
+  choice.contenders.insert(choice.contenders.begin(),
+                           contender("elsewhere", squeezenet().all_on("gpu:7"), 0.5));
   const Trial trial = try_plans(squeezenet(), choice, specs, {.rounds = 1, .seconds = 0.01});
   CHECK(trial.tried.size() == 2);
   set_log_handler({});
