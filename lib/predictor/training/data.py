@@ -55,6 +55,12 @@ def split(nets):
     return parts
 
 
+def training_nets(parts, seed, most=0, without_family=None):
+    """What a training sees: networks of the training part, without a family or a random `most` of them where asked."""
+    train = [n for n in parts["train"] if FAMILIES[n.family] != without_family]
+    return [train[i] for i in np.random.default_rng(seed).permutation(len(train))[:most]] if most else train
+
+
 def noisy(net, seed, sigma=0.05):
     """Times of one noisy run: log-normal, per layer and device."""
     rng = np.random.default_rng([seed, net.seed])

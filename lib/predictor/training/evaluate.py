@@ -1,68 +1,190 @@
-"""Scores checkpoints of train.py on the networks that nothing was trained, chosen or calibrated on. One JSON line per predictor and subset.
+"""Scores checkpoints of train.py and baselines of baselines.py on networks that nothing was trained, chosen or calibrated on. JSON lines.
 
-    evaluate.py DATA CHECKPOINT...
+    evaluate.py DATA [BASELINES.pkl...] [CHECKPOINT.pt...] [--real ZOO_DATA ZOO_NAMES.jsonl] [--truth modelled]
 
-Against the noise-free truth of DATA. Rows of no training beside: all-head, middle, device-model (the uncorrected base of the default variant).
-"interior": networks whose best cut uses both devices. ci95: of the mean regret, bootstrap over networks. Fractions, not per cent. coverage:
-of the 90 % interval, whose factor comes from the calibration set.
+Against the noise-free truth of DATA; fractions, not per cent. Several files trained alike but for the seed are one row (`seeds`):
+choices are scored per seed and averaged per network. Subsets: all; interior: networks whose best cut uses both devices; unseen-FAMILY, for
+files trained without one. ci95: of the mean regret, bootstrap over networks. minus_trees: mean regret less that of the trees of the same
+training networks, with the ends of its paired bootstrap interval. coverage: of the 90 % interval, whose factor comes from the calibration
+set. top3: mean regret when the contenders that Forecast would name (at most three whose intervals overlap) are measured and the
+best is taken, by times without noise and by medians of seven runs with 5 % noise each. --real: the regret of every network of the zoo.
 """
 import argparse
 import json
+import pickle
 
 import numpy as np
 import torch
 
+import baselines
 import data
 import export
 import train
 
+RESAMPLED = 4000
 
-def rows(nets, cuts, name):
+
+class Scored:
+    """Choices of one predictor, one row per seed, on networks; and how good they are by the truth."""
+
+    def __init__(self, nets, cuts):
+        self.truth = [data.interval(n, n.us) for n in nets]
+        self.best = np.array([t.argmin() for t in self.truth])
+        self.units = np.array([n.units for n in nets])
+        self.cuts = np.atleast_2d(np.array(cuts))
+        self.regret = np.array([[t[k] / t.min() - 1 for t, k in zip(self.truth, row)] for row in self.cuts])
+        gains = lambda ks: np.array([t[k] < min(t[0], t[-1]) for t, k in zip(self.truth, ks)])
+        self.interior = gains(self.best)
+        self.agree = np.array([gains(row) == self.interior for row in self.cuts])
+        self.away = np.abs(self.cuts - self.best)
+
+
+def interval_of(values):
+    """Ends of the 95 % bootstrap interval of the mean."""
+    pick = np.random.default_rng(1).integers(0, len(values), (RESAMPLED, len(values)))
+    return [float(v) for v in np.quantile(values[pick].mean(1), [0.025, 0.975])]
+
+
+def row(truth, name, subset, scored, some, trees=None):
+    regret = scored.regret[:, some]
+    out = {"truth": truth, "predictor": name, "n": int(some.sum()), "subset": subset,
+           "layerwise": 1 - scored.away[:, some].sum() / (len(scored.cuts) * scored.units[some].sum()),
+           "index_mape": (scored.away / scored.units)[:, some].mean(), "regret_mean": regret.mean(), "regret_p95": np.quantile(regret, 0.95),
+           "agreement": scored.agree[:, some].mean(), "exact": (scored.away[:, some] == 0).mean(), "ci95": interval_of(regret.mean(0))}
+    if trees is not None:
+        less = regret.mean(0) - trees.regret[:, some].mean(0)
+        out["minus_trees"], out["minus_trees_ci95"] = less.mean(), interval_of(less)
+    return out
+
+
+def contenders(net, t, factor):
+    """As Predictor::forecast: the best cut and at most two more whose intervals overlap its own."""
+    order = np.argsort(t, kind="stable")[:3]
+    return [int(k) for k in order if k == order[0] or (np.isfinite(t[k]) and t[k] / factor <= t[order[0]] * factor)]
+
+
+def measured(net, cuts, rng):
+    """The contender of least interval by medians of seven runs per stage."""
+    d, g = data.curves(net, net.us)
+    run = lambda ms: np.median(ms * np.exp(0.05 * rng.standard_normal(7)))
+    return min(cuts, key=lambda k: max(run(d[k]), run(g[k])))
+
+
+def certainty(nets, calibrate, predict):
+    mine = [data.interval(n, us) for n, us in zip(nets, predict(nets))]
+    factor = export.conformal(calibrate, predict(calibrate))
     truth = [data.interval(n, n.us) for n in nets]
-    best = np.array([t.argmin() for t in truth])
-    units = np.array([n.units for n in nets])
-    regret = np.array([t[k] / t.min() - 1 for t, k in zip(truth, cuts)])
-    gains = lambda ks: np.array([t[k] < min(t[0], t[-1]) for t, k in zip(truth, ks)])
-    agree = gains(best) == gains(cuts)
-    away = np.abs(best - np.array(cuts))
-    rng = np.random.default_rng(1)
-    for subset, some in (("all", np.ones(len(nets), bool)), ("interior", gains(best))):
-        r, n = regret[some], int(some.sum())
-        means = r[rng.integers(0, n, (2000, n))].mean(1)
-        yield {"truth": "modelled", "predictor": name, "n": n, "subset": subset, "layerwise": 1 - away[some].sum() / units[some].sum(),
-               "index_mape": (away / units)[some].mean(), "regret_mean": r.mean(), "regret_p95": np.quantile(r, 0.95),
-               "agreement": agree[some].mean(), "ci95": list(np.quantile(means, [0.025, 0.975]))}
+    inside = [t.min() / factor <= real[t.argmin()] <= t.min() * factor for real, t in zip(truth, mine)]
+    few = [contenders(n, t, factor) for n, t in zip(nets, mine)]
+    rng = np.random.default_rng(7)
+    clean = [min(t[k] for k in ks) / t.min() - 1 for t, ks in zip(truth, few)]
+    noisy = [t[measured(n, ks, rng)] / t.min() - 1 for n, t, ks in zip(nets, truth, few)]
+    return {"coverage": float(np.mean(inside)), "interval_factor": factor, "contenders": float(np.mean([len(k) for k in few])),
+            "top3_regret": float(np.mean(clean)), "top3_noisy_regret": float(np.mean(noisy))}
+
+
+class Checkpoint:
+    def __init__(self, path):
+        checkpoint = torch.load(path)
+        self.args, self.norm = checkpoint["args"], checkpoint["norm"]
+        self.kind, self.scale = checkpoint["kind"], checkpoint["scale"]
+        self.trained_on, self.trunks = checkpoint["trained_on"], export.trunks_of(checkpoint)
+        self.partition = self.args["formulation"] == "partition"
+        notes = [f"{key}" for key in ("no_lstm", "undirected", "turned") if self.args.get(key)]
+        self.name = " ".join([self.args["variant"], self.args["formulation"], *notes, f"{self.args['epochs']} epochs", f"{self.trained_on} nets"])
+
+    def predict(self, nets):
+        return train.predict(nets, self.trunks, self.norm, self.args["variant"], self.kind, self.scale,
+                             not self.args["undirected"], bool(self.args.get("turned")))
+
+    def cuts(self, nets):
+        if self.partition:
+            return [int(v.argmax()) for v in train.logits(nets, self.trunks[0], self.norm, self.args["variant"])]
+        return baselines.by_curve(nets, self.predict(nets))
+
+
+class Baseline:
+    def __init__(self, path, key):
+        with open(path, "rb") as file:
+            stored = pickle.load(file)
+        self.args, self.trained_on, self.what, self.key = stored["args"], stored["trained_on"], stored[key], key
+        self.name = f"{key} {self.trained_on} nets"
+
+    def cuts(self, nets):
+        if self.key == "flops":
+            return [baselines.flops_cut(n, self.what) for n in nets]
+        return self.what.cuts(nets) if self.key == "whole" else baselines.by_curve(nets, self.what.times(nets))
+
+
+def untrained(nets):
+    yield "all-head", [baselines.nearest_legal(n, n.units) for n in nets]
+    yield "middle", [baselines.nearest_legal(n, n.units / 2) for n in nets]
+    yield "roofline", [baselines.roofline(n) for n in nets]
+    yield "device-model", baselines.by_curve(nets, [n.base for n in nets])
+    yield "oracle with one run of 5 % noise", baselines.by_curve(nets, [data.noisy(n, 99) for n in nets])
+
+
+def show(line):
+    def tidy(v):
+        if isinstance(v, list):
+            return [tidy(c) for c in v]
+        return round(float(v), 6) if isinstance(v, (float, np.floating)) else v
+
+    print(json.dumps({k: tidy(v) for k, v in line.items()}), flush=True)
+
+
+def real_networks(truth, name, zoo, names, predictors):
+    """One line per network with the regret of every seed, one line over all of them; the worst counts over seeds, too."""
+    scored, seeds = Scored(zoo, [p.cuts(zoo) for p in predictors]), [p.args["seed"] for p in predictors]
+    for i, network in enumerate(names):
+        show({"truth": truth, "predictor": name, "subset": "real", "network": network, "seeds": seeds, "best": int(scored.best[i]),
+              "chosen": scored.cuts[:, i].tolist(),
+              "regret": scored.regret[:, i].mean(), "regret_worst": scored.regret[:, i].max()})
+    line = row(truth, name, "real", scored, np.ones(len(zoo), bool))
+    show({"seeds": seeds} | line | {"regret_worst": scored.regret.max()})
 
 
 def main():
     cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_argument("data")
-    cli.add_argument("checkpoints", nargs="+")
+    cli.add_argument("files", nargs="*")
+    cli.add_argument("--real", nargs=2, metavar=("ZOO_DATA", "NAMES"))
+    cli.add_argument("--truth", default="modelled")
     args = cli.parse_args()
     torch.set_num_threads(1)
     parts = data.split(data.load(args.data))
-    nets = parts["test"]
-    legal = lambda n, k: int(np.flatnonzero(n.legal)[np.abs(np.flatnonzero(n.legal) - k).argmin()])
-    results = list(rows(nets, [legal(n, n.units) for n in nets], "all-head"))
-    results += rows(nets, [legal(n, n.units / 2) for n in nets], "middle")
-    results += rows(nets, [int(data.interval(n, n.base).argmin()) for n in nets], "device-model")
-    for path in args.checkpoints:
-        checkpoint = torch.load(path)
-        options = checkpoint["args"]
-        trunks, norm = export.trunks_of(checkpoint), checkpoint["norm"]
-        if options["formulation"] == "partition":
-            results += rows(nets, [int(v.argmax()) for v in train.logits(nets, trunks[0], norm, options["variant"])], path)
-            continue
-        predict = lambda some: train.predict(some, trunks, norm, options["variant"], checkpoint["kind"], checkpoint["scale"], not options["undirected"])
-        predicted = predict(nets)
-        mine = [data.interval(n, us) for n, us in zip(nets, predicted)]
-        own = list(rows(nets, [int(t.argmin()) for t in mine], path))
-        factor = export.conformal(parts["calibrate"], predict(parts["calibrate"]))
-        inside = [t.min() / factor <= data.interval(n, n.us)[t.argmin()] <= t.min() * factor for n, t in zip(nets, mine)]
-        own[0]["coverage"], own[0]["interval_factor"] = float(np.mean(inside)), factor
-        results += own
-    for row in results:
-        print(json.dumps({k: round(float(v), 5) if isinstance(v, float) else [round(float(c), 5) for c in v] if isinstance(v, list) else v for k, v in row.items()}))
+    groups = {}  # (name, left-out family) -> predictors alike but for the seed
+    for path in args.files:
+        some = [Baseline(path, key) for key in ("trees", "linear", "flops", "whole")] if path.endswith(".pkl") else [Checkpoint(path)]
+        for p in some:
+            groups.setdefault((p.name, p.args.get("without_family")), []).append(p)
+    everything = np.ones(len(parts["test"]), bool)
+    for name, cuts in untrained(parts["test"]):
+        scored = Scored(parts["test"], cuts)
+        for subset, some in (("all", everything), ("interior", scored.interior)):
+            show(row(args.truth, name, subset, scored, some))
+    trees = {}  # by what they were trained on
+    ordered = sorted(groups.items(), key=lambda g: not g[0][0].startswith("trees"))
+    for (name, family), predictors in ordered:
+        nets = [n for n in parts["test"] + (parts["train"] if family else []) if not family or data.FAMILIES[n.family] == family]
+        scored = Scored(nets, [p.cuts(nets) for p in predictors])
+        if name.startswith("trees"):
+            trees[predictors[0].trained_on, family] = scored
+        beside = trees.get((predictors[0].trained_on, family))
+        seeds = {"seeds": [p.args["seed"] for p in predictors]}
+        line = seeds | row(args.truth, name, f"unseen-{family}" if family else "all", scored, np.ones(len(nets), bool), beside)
+        if hasattr(predictors[0], "predict") and not predictors[0].partition and not family:
+            all_of = [certainty(nets, parts["calibrate"], p.predict) for p in predictors]
+            line |= {k: [c[k] for c in all_of] for k in all_of[0]}
+        show(line)
+        if not family:
+            show(seeds | row(args.truth, name, "interior", scored, scored.interior, beside))
+    if args.real:
+        names = [json.loads(text)["network"] for text in open(args.real[1])]
+        zoo = data.load(args.real[0])
+        for (name, family), predictors in ordered:
+            if not family:
+                real_networks(args.truth, name, zoo, names, predictors)
 
 
 if __name__ == "__main__":

@@ -150,11 +150,8 @@ struct Plan {
   double stem = 32, growth = 2;
 };
 
-void basic_block(Writer& w, std::int64_t out, int stride) {
-  const sc::TensorId in = w.x;
-  const bool project = stride != 1 || w.channels() != out;
-  w.conv(out, 3, stride);
-  w.conv(out, 3, 1, 1, none);
+/// Adds the block's input to what the block made of it, through a projection where their shapes differ.
+void join(Writer& w, sc::TensorId in, std::int64_t out, int stride, bool project) {
   const sc::TensorId body = w.x;
   sc::TensorId skip = in;
   if (project) {
@@ -167,6 +164,14 @@ void basic_block(Writer& w, std::int64_t out, int stride) {
   w.activate(relu);
 }
 
+void basic_block(Writer& w, std::int64_t out, int stride) {
+  const sc::TensorId in = w.x;
+  const bool project = stride != 1 || w.channels() != out;
+  w.conv(out, 3, stride);
+  w.conv(out, 3, 1, 1, none);
+  join(w, in, out, stride, project);
+}
+
 void bottleneck_block(Writer& w, std::int64_t out, int stride, std::int64_t groups) {
   const sc::TensorId in = w.x;
   const bool project = stride != 1 || w.channels() != out;
@@ -174,16 +179,7 @@ void bottleneck_block(Writer& w, std::int64_t out, int stride, std::int64_t grou
   w.conv(middle, 1, 1);
   w.conv(middle, 3, stride, middle % groups == 0 ? groups : 1);
   w.conv(out, 1, 1, 1, none);
-  const sc::TensorId body = w.x;
-  sc::TensorId skip = in;
-  if (project) {
-    w.x = in;
-    w.conv(out, 1, stride, 1, none);
-    skip = w.x;
-  }
-  w.x = body;
-  w.add_to(skip);
-  w.activate(relu);
+  join(w, in, out, stride, project);
 }
 
 void inverted_block(Writer& w, std::int64_t out, int stride, int expand, int kernel) {

@@ -38,9 +38,9 @@ def features(net, norm, variant):
 
 
 class Batch:
-    """Networks of similar length, padded, in both directions. Device 1 sees everything reversed."""
+    """Networks of similar length, padded, in both directions. Device 1 sees everything reversed; `turned` (an ablation): device 0 does."""
 
-    def __init__(self, nets, targets, norm, variant, directed=True):
+    def __init__(self, nets, targets, norm, variant, directed=True, turned=False):
         size, longest = len(nets), max(n.n for n in nets)
         shape = (size, longest)
         self.x = torch.zeros(2, *shape, data.FEATURES)
@@ -65,9 +65,10 @@ class Batch:
             backward[e[:, 0], e[:, 1]] = 1
             if not directed:
                 forward = backward = ((forward + backward) > 0).float()
-            for d, near in ((0, forward), (1, backward.flip(0, 1))):
+            there, back = (1, 0) if turned else (0, 1)
+            for d, near in ((there, forward), (back, backward.flip(0, 1))):
                 self.near[d, b, :n, :n] = near / near.sum(1, keepdim=True).clamp(min=1)
-            self.x[0, b, :n], self.x[1, b, :n] = x, x.flip(0)
+            self.x[there, b, :n], self.x[back, b, :n] = x, x.flip(0)
             for d in (0, 1):
                 us, base = targets[b][d], net.base[d]
                 if d == 1:
@@ -81,6 +82,13 @@ class Batch:
             self.link[b, :k] = torch.from_numpy(net.link_ms)
             self.truth[b, :k] = torch.from_numpy(np.minimum(data.interval(net, targets[b]), 1e9))
         self.lengths = torch.tensor([n.n for n in nets])
+        place = torch.arange(longest)[None]
+        self.turn = torch.where(place < self.lengths[:, None], self.lengths[:, None] - 1 - place, place) if turned else None
+
+    def run(self, trunks):
+        """Outputs per device, device 1's from the last layer to the first."""
+        outs = [t(self.x[d], self.near[d]) for d, t in enumerate(trunks)]
+        return outs if self.turn is None else [o.gather(1, self.turn) for o in outs]
 
     def stages(self, us):
         """Stage times per cut, ms per frame, of times per layer [2, B, N] in each device's own direction."""
@@ -94,9 +102,9 @@ class Batch:
         return torch.where(k == 0, torch.zeros(()), d), torch.where(k == self.last[:, None], torch.zeros(()), g)
 
 
-def batches(nets, targets, norm, variant, size, directed=True):
+def batches(nets, targets, norm, variant, size, directed=True, turned=False):
     order = np.argsort([n.n for n in nets], kind="stable")
-    return [Batch([nets[i] for i in part], [targets[i] for i in part], norm, variant, directed)
+    return [Batch([nets[i] for i in part], [targets[i] for i in part], norm, variant, directed, turned)
             for part in np.array_split(order, max(1, round(len(order) / size)))]
 
 
@@ -147,14 +155,14 @@ def times(net, outs, kind, scale):
     return np.stack([np.diff(cumulative[0], prepend=0), -np.diff(cumulative[1], append=0)])
 
 
-def predict(nets, trunks, norm, variant, kind="log_residual", scale=(1, 1), directed=True):
+def predict(nets, trunks, norm, variant, kind="log_residual", scale=(1, 1), directed=True, turned=False):
     zero = [n.us for n in nets]
     order = np.argsort([n.n for n in nets], kind="stable")
     result = [None] * len(nets)
     with torch.no_grad():
         for part in np.array_split(order, max(1, len(order) // 64)):
-            batch = Batch([nets[i] for i in part], [zero[i] for i in part], norm, variant, directed)
-            outs = [t(batch.x[d], batch.near[d]).double().numpy() for d, t in enumerate(trunks)]
+            batch = Batch([nets[i] for i in part], [zero[i] for i in part], norm, variant, directed, turned)
+            outs = [o.double().numpy() for o in batch.run(trunks)]
             for row, i in enumerate(part):
                 result[i] = times(nets[i], [o[row] for o in outs], kind, scale)
     return result
@@ -194,15 +202,14 @@ def main():
     cli.add_argument("--without-family", choices=data.FAMILIES[:7])
     cli.add_argument("--no-lstm", action="store_true")
     cli.add_argument("--undirected", action="store_true")
+    cli.add_argument("--turned", action="store_true", help="the head's network from back to front, the tail's from front to back")
     cli.add_argument("-o", "--output", required=True)
     args = cli.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(args.seed)
     rng = np.random.default_rng(args.seed)
     parts = data.split(data.load(args.data))
-    train = [n for n in parts["train"] if data.FAMILIES[n.family] != args.without_family]
-    if args.nets:
-        train = [train[i] for i in rng.permutation(len(train))[:args.nets]]
+    train = data.training_nets(parts, args.seed, args.nets, args.without_family)
     check = parts["calibrate"][:200]
     norm = normalisation(train, args.variant)
     targets = [data.noisy(n, args.seed) for n in train]
@@ -210,7 +217,7 @@ def main():
     kind = "cumulative" if args.variant == "paper" else "log_residual"
     own = args.variant != "paper"
     trunks = [Trunk(data.FEATURES, args.hidden, own, not args.no_lstm) for _ in range(2 if args.formulation == "latency" else 1)]
-    todo = batches(train, targets, norm, args.variant, args.batch, not args.undirected)
+    todo = batches(train, targets, norm, args.variant, args.batch, not args.undirected, args.turned)
     parameters = [p for t in trunks for p in t.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=args.rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, args.rate, total_steps=args.epochs * len(todo), pct_start=0.15)
@@ -219,7 +226,7 @@ def main():
         total = 0
         for b in rng.permutation(len(todo)):
             batch = todo[b]
-            outs = [t(batch.x[d], batch.near[d]) for d, t in enumerate(trunks)]
+            outs = batch.run(trunks)
             if args.formulation == "partition":
                 loss = partition_loss(batch, outs[0])
             elif args.variant == "paper":
@@ -235,7 +242,7 @@ def main():
         if epoch % 5 == 4 or epoch + 1 == args.epochs:
             note = ""
             if args.formulation == "latency":
-                note = f" regret {100 * mean_regret(check, predict(check, trunks, norm, args.variant, kind, scale, not args.undirected)):.3f} %"
+                note = f" regret {100 * mean_regret(check, predict(check, trunks, norm, args.variant, kind, scale, not args.undirected, args.turned)):.3f} %"
             print(f"epoch {epoch + 1} loss {total / len(todo):.5f}{note} {time.time() - started:.0f} s", flush=True)
             torch.save({"trunks": [t.state_dict() for t in trunks], "args": vars(args), "norm": norm, "scale": scale, "kind": kind,
                         "trained_on": len(train)}, args.output)
