@@ -30,21 +30,12 @@ def nearest_legal(net, k):
     return int(legal[np.abs(legal - k).argmin()])
 
 
-def by_curve(nets, us):
-    return [int(data.interval(n, u).argmin()) for n, u in zip(nets, us)]
-
-
-def mean_regret(nets, cuts):
-    truth = [data.interval(n, n.us) for n in nets]
-    return float(np.mean([t[k] / t.min() - 1 for t, k in zip(truth, cuts)]))
-
-
 class Trees:
     """Per device: log of a layer's time, or of its ratio to the device model's, from the layer's features alone."""
 
     def __init__(self, residual, leaves, rate, seed):
-        make = lambda: HistGradientBoostingRegressor(max_iter=400, learning_rate=rate, max_leaf_nodes=leaves, min_samples_leaf=10, l2_regularization=1.0,
-                                                     early_stopping=False, random_state=seed)
+        make = lambda: HistGradientBoostingRegressor(max_iter=400, learning_rate=rate, max_leaf_nodes=leaves, min_samples_leaf=10,
+                                                     l2_regularization=1.0, early_stopping=False, random_state=seed)
         self.residual, self.models = residual, [make(), make()]
         self.name = f"{'residual' if residual else 'absolute'}, {leaves} leaves, rate {rate}"
 
@@ -60,7 +51,8 @@ class Trees:
         x = np.concatenate([n.x for n in nets])
         ends = np.cumsum([n.n for n in nets])[:-1]
         out = [np.split(np.exp(m.predict(x)), ends) for m in self.models]
-        return [np.stack([out[d][i] * np.where(n.base[d] > 0, n.base[d] if self.residual else 1, 0) for d in (0, 1)]) for i, n in enumerate(nets)]
+        factor = lambda base: np.where(base > 0, base if self.residual else 1, 0)
+        return [np.stack([out[d][i] * factor(n.base[d]) for d in (0, 1)]) for i, n in enumerate(nets)]
 
 
 class Linear:
@@ -88,7 +80,7 @@ class Linear:
 
 
 def roofline(net):
-    """Data-sheet numbers, no overheads: 61.4 TOPS and 25 GB/s of weights; 40 TFLOP/s and 448 GB/s of everything. Interval per cut, us per run."""
+    """The cut by data-sheet numbers, no overheads: 61.4 TOPS and 25 GB/s of weights; 40 TFLOP/s and 448 GB/s of everything."""
     s, b = sizes(net), data.BATCH
     head = np.maximum(b * s[:, 0] / 30.7e6, s[:, 3] / 25e3)
     tail = np.maximum(2 * b * s[:, 0] / 40e6, 2 * (b * (s[:, 1] + s[:, 2]) + s[:, 3]) / 448e3)
@@ -144,14 +136,14 @@ def main():
     best, started = None, time.time()
     for setting in settings:
         trees = Trees(*setting, args.seed).fit(train, targets)
-        regret = mean_regret(parts["calibrate"], by_curve(parts["calibrate"], trees.times(parts["calibrate"])))
+        regret = data.mean_regret(parts["calibrate"], data.by_curve(parts["calibrate"], trees.times(parts["calibrate"])))
         print(f"trees {trees.name}: regret {100 * regret:.3f} % {time.time() - started:.0f} s", flush=True)
         if best is None or regret < best[0]:
             best = regret, trees
-    share = min(np.arange(0.02, 1.0, 0.02), key=lambda f: mean_regret(train, [flops_cut(n, f) for n in train]))
+    share = min(np.arange(0.02, 1.0, 0.02), key=lambda f: data.mean_regret(train, [flops_cut(n, f) for n in train]))
     with open(args.output, "wb") as out:
-        pickle.dump({"trees": best[1], "linear": Linear().fit(train, targets), "flops": float(share), "whole": WholeTrees(args.seed).fit(train, targets),
-                     "args": vars(args), "trained_on": len(train)}, out)
+        pickle.dump({"trees": best[1], "linear": Linear().fit(train, targets), "flops": float(share),
+                     "whole": WholeTrees(args.seed).fit(train, targets), "args": vars(args), "trained_on": len(train)}, out)
     print(f"chosen: trees {best[1].name}; flops share {share:.2f}")
 
 

@@ -49,7 +49,8 @@ def row(truth, name, subset, scored, some, trees=None):
     regret = scored.regret[:, some]
     out = {"truth": truth, "predictor": name, "n": int(some.sum()), "subset": subset,
            "layerwise": 1 - scored.away[:, some].sum() / (len(scored.cuts) * scored.units[some].sum()),
-           "index_mape": (scored.away / scored.units)[:, some].mean(), "regret_mean": regret.mean(), "regret_p95": np.quantile(regret, 0.95),
+           "index_mape": (scored.away / scored.units)[:, some].mean(),
+           "regret_mean": regret.mean(), "regret_p95": np.quantile(regret, 0.95),
            "agreement": scored.agree[:, some].mean(), "exact": (scored.away[:, some] == 0).mean(), "ci95": interval_of(regret.mean(0))}
     if trees is not None:
         less = regret.mean(0) - trees.regret[:, some].mean(0)
@@ -91,7 +92,8 @@ class Checkpoint:
         self.trained_on, self.trunks = checkpoint["trained_on"], export.trunks_of(checkpoint)
         self.partition = self.args["formulation"] == "partition"
         notes = [f"{key}" for key in ("no_lstm", "undirected", "turned") if self.args.get(key)]
-        self.name = " ".join([self.args["variant"], self.args["formulation"], *notes, f"{self.args['epochs']} epochs", f"{self.trained_on} nets"])
+        self.name = " ".join([self.args["variant"], self.args["formulation"], *notes,
+                              f"{self.args['epochs']} epochs", f"{self.trained_on} nets"])
 
     def predict(self, nets):
         return train.predict(nets, self.trunks, self.norm, self.args["variant"], self.kind, self.scale,
@@ -100,7 +102,7 @@ class Checkpoint:
     def cuts(self, nets):
         if self.partition:
             return [int(v.argmax()) for v in train.logits(nets, self.trunks[0], self.norm, self.args["variant"])]
-        return baselines.by_curve(nets, self.predict(nets))
+        return data.by_curve(nets, self.predict(nets))
 
 
 class Baseline:
@@ -113,15 +115,15 @@ class Baseline:
     def cuts(self, nets):
         if self.key == "flops":
             return [baselines.flops_cut(n, self.what) for n in nets]
-        return self.what.cuts(nets) if self.key == "whole" else baselines.by_curve(nets, self.what.times(nets))
+        return self.what.cuts(nets) if self.key == "whole" else data.by_curve(nets, self.what.times(nets))
 
 
 def untrained(nets):
     yield "all-head", [baselines.nearest_legal(n, n.units) for n in nets]
     yield "middle", [baselines.nearest_legal(n, n.units / 2) for n in nets]
     yield "roofline", [baselines.roofline(n) for n in nets]
-    yield "device-model", baselines.by_curve(nets, [n.base for n in nets])
-    yield "oracle with one run of 5 % noise", baselines.by_curve(nets, [data.noisy(n, 99) for n in nets])
+    yield "device-model", data.by_curve(nets, [n.base for n in nets])
+    yield "oracle with one run of 5 % noise", data.by_curve(nets, [data.noisy(n, 99) for n in nets])
 
 
 def show(line):

@@ -102,7 +102,7 @@ def main():
         "hidden": checkpoint["args"]["hidden"], "truth": "modelled", "confidence": 0.9, "interval_factor": conformal(held_out, predicted),
         "training_hash": hashlib.sha256(open(args.data, "rb").read()).hexdigest()[:16], "link": LINK,
         "training": {k: checkpoint["args"][k] for k in ("seed", "epochs")} | {"networks": checkpoint["trained_on"]},
-        "metrics": {"networks": len(held_out), "mean_regret": train.mean_regret(held_out, predicted)},
+        "metrics": {"networks": len(held_out), "mean_regret": data.mean_regret(held_out, data.by_curve(held_out, predicted))},
     }
     for d, key in enumerate(("head", "tail")):
         configuration[key] = {"device": ("dpu:0", "gpu:0")[d], "name": NAMES[d] + " (modelled)", "base": BASE[d],

@@ -120,7 +120,8 @@ def default_loss(batch, out, regret_weight):
     valid = batch.cut_mask
     for mine, truth in ((d, dt), (g, gt)):
         ok = valid * (truth > 0)
-        error = torch.nn.functional.huber_loss(torch.log(mine.clamp(min=1e-6)), torch.log(truth.clamp(min=1e-6)), reduction="none", delta=0.1)
+        mine, truth = torch.log(mine.clamp(min=1e-6)), torch.log(truth.clamp(min=1e-6))
+        error = torch.nn.functional.huber_loss(mine, truth, reduction="none", delta=0.1)
         loss = loss + 4 * (error * ok).sum() / ok.sum()
     if regret_weight > 0:
         t = torch.maximum(d, g)
@@ -180,14 +181,6 @@ def logits(nets, trunk, norm, variant):
     return result
 
 
-def mean_regret(nets, predicted):
-    total = 0
-    for net, us in zip(nets, predicted):
-        truth = data.interval(net, net.us)
-        total += truth[np.argmin(data.interval(net, us))] / truth.min() - 1
-    return total / len(nets)
-
-
 def main():
     cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_argument("data")
@@ -242,7 +235,8 @@ def main():
         if epoch % 5 == 4 or epoch + 1 == args.epochs:
             note = ""
             if args.formulation == "latency":
-                note = f" regret {100 * mean_regret(check, predict(check, trunks, norm, args.variant, kind, scale, not args.undirected, args.turned)):.3f} %"
+                guess = predict(check, trunks, norm, args.variant, kind, scale, not args.undirected, args.turned)
+                note = f" regret {100 * data.mean_regret(check, data.by_curve(check, guess)):.3f} %"
             print(f"epoch {epoch + 1} loss {total / len(todo):.5f}{note} {time.time() - started:.0f} s", flush=True)
             torch.save({"trunks": [t.state_dict() for t in trunks], "args": vars(args), "norm": norm, "scale": scale, "kind": kind,
                         "trained_on": len(train)}, args.output)
