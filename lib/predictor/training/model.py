@@ -5,7 +5,7 @@ from torch import nn
 
 class Trunk(nn.Module):
     """`self_weights`: a layer keeps its own row apart from the mean of its neighbours and adds to it (default); without, as in the paper,
-    one matrix over the mean of itself and its neighbours."""
+    one matrix over the mean of itself and its neighbours. `carried`: what the last forward() gave to the LSTM."""
 
     def __init__(self, inputs, hidden, self_weights=True, lstm=True, depth=6):
         super().__init__()
@@ -28,6 +28,7 @@ class Trunk(nn.Module):
                 h = h + self.own[i](x)
             h = torch.relu(self.linear[i](torch.relu(h)))
             x = h + x if self.self_weights and i > 0 else h
+        self.carried = x
         if self.lstm is not None:
             x = self.lstm(x)[0]
         return self.out(x)[..., 0]
