@@ -3,42 +3,33 @@
 //     predictor_data --first SEED --count N [--zoo] -o FILE
 //
 // Networks are drawn seed after seed until N are kept: every one whose best cut lies inside and gains at least 10 % over the better device
-// alone, and of the others so many that they are 30 % of what is kept. The file: for each network a header of eight 4-byte words ("NET1",
-// seed, family, skeleton low, high, layers, edges, cuts), then arrays as write_net() below.
+// alone, and of the others so many that they are 30 % of what is kept. The file's format: predictor/net_file.hpp.
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <cstring>
 #include <fstream>
 #include <map>
 
-#include "predictor/truth.hpp"
+#include "predictor/net_file.hpp"
 
 namespace sc = splitcnn;
 using namespace splitcnn_training;
 
 namespace {
 
-template <class T>
-void words(std::ofstream& out, const std::vector<T>& values) {
-  static_assert(sizeof(T) == 4);
-  out.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size() * 4));
-}
-
-void write_net(std::ofstream& out, const Sample& s, std::uint32_t seed) {
-  const auto& l = s.layers;
-  std::uint32_t magic = 0;
-  std::memcpy(&magic, "NET1", 4);
-  words<std::uint32_t>(out, {magic, seed, static_cast<std::uint32_t>(s.family), static_cast<std::uint32_t>(s.skeleton),
-                             static_cast<std::uint32_t>(s.skeleton >> 32), static_cast<std::uint32_t>(l.count), static_cast<std::uint32_t>(l.edges.size()),
-                             static_cast<std::uint32_t>(s.cut_layer.size())});
-  words(out, l.x);
-  std::vector<std::int32_t> edges;
-  for (const sc::LayerEdge& e : l.edges) edges.insert(edges.end(), {e.from, e.to});
-  words(out, edges);
-  for (const auto* us : {&s.head_us, &s.tail_us, &l.base_us[0], &l.base_us[1]}) words(out, std::vector<float>(us->begin(), us->end()));
-  words(out, std::vector<std::int32_t>(s.cut_layer.begin(), s.cut_layer.end()));
-  words(out, std::vector<float>(s.link_ms.begin(), s.link_ms.end()));
-  words(out, std::vector<std::int32_t>(s.legal.begin(), s.legal.end()));
+/// What every predictor is told of the pair; its layers' times it has to find out.
+nlohmann::json card() {
+  const auto dpu = sc::DpuModel::vck190_zoo();
+  const auto gpu = sc::GpuModel::rtx2080_zoo();
+  const auto link = sc::LinkModel::pcie_zoo();
+  return {{"truth", "modelled"},
+          {"batch", dpu.batch},
+          {"training_noise", 0.05},
+          {"head", device_card("dpu:0", "VCK190 C32B6 (modelled)", dpu.start_us, base_of(sc::DpuModel::vck190_table1()))},
+          {"tail", device_card("gpu:0", "RTX 2080 (modelled)", gpu.start_us, base_of(sc::GpuModel::rtx2080_table1()))},
+          {"link",
+           {{"fixed_ms", link.fixed_us / 1e3 / dpu.batch},
+            {"ms_per_byte", 1 / (link.bandwidth_gbs * 1e6) + 1 / (dpu.bandwidth_gbs * 1e6)},
+            {"blocks_sender", true}}}};
 }
 
 struct Options {
@@ -69,8 +60,9 @@ void random_nets(const Options& o, std::ofstream& out) {
     }
     if (kept % 200 == 0) std::fprintf(stderr, "%zu networks, seed %llu\n", kept, static_cast<unsigned long long>(seed));
   }
-  std::printf("{\"networks\": %zu, \"seeds\": [%llu, %llu], \"best_inside_share\": %.3f, \"families\": {", kept, static_cast<unsigned long long>(o.first),
-              static_cast<unsigned long long>(seed - 1), 1 - static_cast<double>(plain) / static_cast<double>(kept));
+  std::printf("{\"networks\": %zu, \"seeds\": [%llu, %llu], \"best_inside_share\": %.3f, \"families\": {", kept,
+              static_cast<unsigned long long>(o.first), static_cast<unsigned long long>(seed - 1),
+              1 - static_cast<double>(plain) / static_cast<double>(kept));
   for (const auto& [f, n] : families) std::printf("%s\"%s\": %zu", f == families.begin()->first ? "" : ", ", family_name(f), n);
   std::printf("}, \"gpu_over_dpu\": {");
   for (const auto& [r, n] : ratios) std::printf("%s\"2^%.1f\": %zu", r == ratios.begin()->first ? "" : ", ", r / 2.0, n);
@@ -100,6 +92,7 @@ int main(int argc, char** argv) {
     std::ofstream out{o.output, std::ios::binary};
     if (o.zoo) zoo_nets(out); else random_nets(o, out);
     if (!out.flush()) throw sc::Error{sc::Errc::io, o.output + ": cannot be written"};
+    write_card(o.output, card());
   } catch (const std::exception& e) {
     std::fprintf(stderr, "predictor_data: %s\n", e.what());
     return 1;

@@ -41,24 +41,38 @@ std::vector<double> cumulative(const Partitioner& parts, const std::vector<NodeT
   return done;
 }
 
+std::vector<double> by_node(const std::vector<NodeTime>& times, std::size_t nodes) {
+  std::vector<double> ms(nodes, 0);
+  double before = 0;
+  for (const NodeTime& t : times) ms[t.node] += t.ms - before, before = t.ms;
+  return ms;
+}
+
+std::vector<double> medians(const std::vector<std::vector<double>>& runs) {
+  std::vector<double> result(runs.front().size());
+  for (std::size_t i = 0; i < result.size(); ++i) {
+    std::vector<double> values;
+    for (const auto& run : runs) values.push_back(run[i]);
+    result[i] = median_of(std::move(values));
+  }
+  return result;
+}
+
 /// Medians per cut over the runs.
-std::vector<double> median_curve(const Partitioner& parts, Stage& stage, int last, int runs) {
+std::vector<double> median_curve(const Partitioner& parts, Stage& stage, int last,
+                                 const HookOptions& options) {
   const NoiseBatch noise{stage, 1};
   stage.prepare();
   (void)stage.time_nodes(noise.batch());
-  std::vector<std::vector<double>> curves;
-  for (int run = 0; run < std::max(runs, 1); ++run) {
+  std::vector<std::vector<double>> curves, nodes;
+  for (int run = 0; run < std::max(options.runs, 1); ++run) {
     const std::vector<NodeTime> times = stage.time_nodes(noise.batch());
     if (times.empty()) return {};
     curves.push_back(cumulative(parts, times, last));
+    if (options.node_ms) nodes.push_back(by_node(times, parts.graph().nodes().size()));
   }
-  std::vector<double> result(curves.front().size());
-  for (std::size_t k = 0; k < result.size(); ++k) {
-    std::vector<double> values;
-    for (const auto& curve : curves) values.push_back(curve[k]);
-    result[k] = median_of(std::move(values));
-  }
-  return result;
+  if (options.node_ms) *options.node_ms = medians(nodes);
+  return medians(curves);
 }
 
 /// `n` of 1..last, evenly, the last among them.
@@ -73,8 +87,8 @@ std::vector<int> spaced(int n, int last) {
 
 }  // namespace
 
-std::optional<DeviceProfile> hook_curves(const Partitioner& parts, Pieces& pieces, int anchors, int runs,
-                                         const std::function<void()>& step) {
+std::optional<DeviceProfile> hook_curves(const Partitioner& parts, Pieces& pieces,
+                                         const HookOptions& options) {
   int last = pieces.units();
   std::unique_ptr<Stage> whole = pieces.load(0, last);
   while (!whole && last > 1) whole = pieces.load(0, --last);
@@ -84,7 +98,7 @@ std::optional<DeviceProfile> hook_curves(const Partitioner& parts, Pieces& piece
   d.prefix_ms.assign(cuts, nan), d.suffix_ms.assign(cuts, nan);
   d.prefix_ms.front() = 0, d.suffix_ms.back() = 0;
   if (!whole) return d;
-  const std::vector<double> curve = median_curve(parts, *whole, last, runs);
+  const std::vector<double> curve = median_curve(parts, *whole, last, options);
   if (curve.empty()) return std::nullopt;
   whole.reset();
 
@@ -93,15 +107,19 @@ std::optional<DeviceProfile> hook_curves(const Partitioner& parts, Pieces& piece
   const auto at = [&](int k) { return curve[static_cast<std::size_t>(k)]; };
   std::vector<Anchor> prefix, suffix;
   std::vector<double> spreads;
-  for (const int k : spaced(anchors, last)) {
-    const PieceTime head = pieces.time(0, k);
-    step();
-    if (std::isfinite(head.ms))
-      prefix.push_back({k, head.ms - at(k)}), spreads.push_back(head.spread),
-          d.batch = std::max(d.batch, head.batch);
-    if (k == last || !to_the_end) continue;
-    const PieceTime tail = pieces.time(k, last);
-    step();
+  const auto timed = [&](int from, int to) {
+    const PieceTime time = pieces.time(from, to);
+    if (options.step) options.step();
+    if (std::isfinite(time.ms)) spreads.push_back(time.spread), d.batch = std::max(d.batch, time.batch);
+    return time;
+  };
+  for (const int k : spaced(options.anchors, last)) {
+    if (options.prefixes || k == last) {
+      const PieceTime head = timed(0, k);
+      if (std::isfinite(head.ms)) prefix.push_back({k, head.ms - at(k)});
+    }
+    if (k == last || !to_the_end || !options.suffixes) continue;
+    const PieceTime tail = timed(k, last);
     if (std::isfinite(tail.ms)) suffix.push_back({k, tail.ms - (at(last) - at(k))});
   }
   for (int k = 1; k <= last; ++k) {

@@ -153,7 +153,8 @@ class Measurement {
     const auto tick = [this] { step(); };
     std::optional<DeviceProfile> d;
     if (options_.depth == MeasureDepth::hooks)
-      d = hook_curves(parts_, pieces, static_cast<int>(anchors()), options_.runs, tick);
+      d = hook_curves(parts_, pieces,
+                      {.anchors = static_cast<int>(anchors()), .runs = options_.runs, .step = tick});
     if (!d) d = direct_curves(pieces, tick);
     d->fixed_ms = fixed_ms(pieces, *d);
     if (const std::unique_ptr<Stage> whole = can_read_power() ? pieces.load(0, pieces.units()) : nullptr;

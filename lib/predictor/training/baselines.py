@@ -81,7 +81,7 @@ class Linear:
 
 def roofline(net):
     """The cut by data-sheet numbers, no overheads: 61.4 TOPS and 25 GB/s of weights; 40 TFLOP/s and 448 GB/s of everything."""
-    s, b = sizes(net), data.BATCH
+    s, b = sizes(net), net.pair.batch
     head = np.maximum(b * s[:, 0] / 30.7e6, s[:, 3] / 25e3)
     tail = np.maximum(2 * b * s[:, 0] / 40e6, 2 * (b * (s[:, 1] + s[:, 2]) + s[:, 3]) / 448e3)
     before = np.concatenate([[0], np.cumsum(head)])[net.cut + 1]

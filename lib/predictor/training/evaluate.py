@@ -1,13 +1,15 @@
 """Scores checkpoints of train.py and baselines of baselines.py on networks that nothing was trained, chosen or calibrated on. JSON lines.
 
-    evaluate.py DATA [BASELINES.pkl...] [CHECKPOINT.pt...] [--real ZOO_DATA ZOO_NAMES.jsonl] [--truth modelled]
+    evaluate.py DATA [BASELINES.pkl...] [CHECKPOINT.pt...] [--real ZOO_DATA ZOO_NAMES.jsonl]
 
-Against the noise-free truth of DATA; fractions, not per cent. Several files trained alike but for the seed are one row (`seeds`):
-choices are scored per seed and averaged per network. Subsets: all; interior: networks whose best cut uses both devices; unseen-FAMILY, for
-files trained without one. ci95: of the mean regret, bootstrap over networks. minus_trees: mean regret less that of the trees of the same
-training networks, with the ends of its paired bootstrap interval. coverage: of the 90 % interval, whose factor comes from the calibration
-set. top3: mean regret when the contenders that Forecast would name (at most three whose intervals overlap) are measured and the
-best is taken, by times without noise and by medians of seven runs with 5 % noise each. --real: the regret of every network of the zoo.
+Against the truth of DATA, noise-free where it is modelled; where it is measured, against the cuts that were timed directly: the best cut by
+the one half, regret by the other, and the other way round. Fractions, not per cent. Several files trained alike but for the seed are one
+row (`seeds`): choices are scored per seed and averaged per network. Subsets: all; interior: networks whose best cut uses both devices;
+unseen-FAMILY, for files trained without one. ci95: of the mean regret, bootstrap over networks. minus_trees: mean regret less that of the
+trees of the same training networks, with the ends of its paired bootstrap interval. coverage: of the 90 % interval, whose factor comes
+from the calibration set. top3: mean regret when the contenders that Forecast would name (at most three whose intervals overlap) are
+measured and the best is taken, by times without noise and by medians of seven runs with 5 % noise each (measured truth: mean of the halves;
+one half). --real: the regret of every network of the zoo.
 """
 import argparse
 import json
@@ -28,15 +30,23 @@ class Scored:
     """Choices of one predictor, one row per seed, on networks; and how good they are by the truth."""
 
     def __init__(self, nets, cuts):
-        self.truth = [data.interval(n, n.us) for n in nets]
-        self.best = np.array([t.argmin() for t in self.truth])
+        self.views = [data.views(n) for n in nets]
+        self.best = np.array([v[0][0].argmin() for v in self.views])
         self.units = np.array([n.units for n in nets])
         self.cuts = np.atleast_2d(np.array(cuts))
-        self.regret = np.array([[t[k] / t.min() - 1 for t, k in zip(self.truth, row)] for row in self.cuts])
-        gains = lambda ks: np.array([t[k] < min(t[0], t[-1]) for t, k in zip(self.truth, ks)])
-        self.interior = gains(self.best)
-        self.agree = np.array([gains(row) == self.interior for row in self.cuts])
-        self.away = np.abs(self.cuts - self.best)
+        self.interior = np.array([gains(sum(t for t, _ in v), sum(t for t, _ in v).argmin()) for v in self.views])
+        self.regret = self.each(lambda k, best, t: t[k] / t[best] - 1)
+        self.agree = self.each(lambda k, best, t: gains(t, k) == gains(t, best))
+        self.away = self.each(lambda k, best, t: abs(k - best))
+
+    def each(self, score):
+        """Per row and network, the mean over its views."""
+        one = lambda k, views: np.mean([score(k, by.argmin(), judge) for by, judge in views])
+        return np.array([[one(k, v) for k, v in zip(row, self.views)] for row in self.cuts])
+
+
+def gains(t, k):
+    return t[k] < min(t[0], t[-1])
 
 
 def interval_of(values):
@@ -74,12 +84,16 @@ def measured(net, cuts, rng):
 def certainty(nets, calibrate, predict):
     mine = [data.interval(n, us) for n, us in zip(nets, predict(nets))]
     factor = export.conformal(calibrate, predict(calibrate))
-    truth = [data.interval(n, n.us) for n in nets]
+    truth = [np.mean([t for t, _ in data.views(n)], 0) for n in nets]
     inside = [t.min() / factor <= real[t.argmin()] <= t.min() * factor for real, t in zip(truth, mine)]
     few = [contenders(n, t, factor) for n, t in zip(nets, mine)]
     rng = np.random.default_rng(7)
     clean = [min(t[k] for k in ks) / t.min() - 1 for t, ks in zip(truth, few)]
-    noisy = [t[measured(n, ks, rng)] / t.min() - 1 for n, t, ks in zip(nets, truth, few)]
+    if nets[0].pair.measured:  # the one half measures the contenders, the other judges
+        noisy = [np.mean([judge[min(ks, key=lambda k: by[k])] / judge[by.argmin()] - 1 for by, judge in data.views(n)])
+                 for n, ks in zip(nets, few)]
+    else:
+        noisy = [t[measured(n, ks, rng)] / t.min() - 1 for n, t, ks in zip(nets, truth, few)]
     return {"coverage": float(np.mean(inside)), "interval_factor": factor, "contenders": float(np.mean([len(k) for k in few])),
             "top3_regret": float(np.mean(clean)), "top3_noisy_regret": float(np.mean(noisy))}
 
@@ -121,9 +135,20 @@ class Baseline:
 def untrained(nets):
     yield "all-head", [baselines.nearest_legal(n, n.units) for n in nets]
     yield "middle", [baselines.nearest_legal(n, n.units / 2) for n in nets]
-    yield "roofline", [baselines.roofline(n) for n in nets]
     yield "device-model", data.by_curve(nets, [n.base for n in nets])
-    yield "oracle with one run of 5 % noise", data.by_curve(nets, [data.noisy(n, 99) for n in nets])
+    if nets[0].pair.measured:
+        yield "measured curves", [int(data.truth(n).argmin()) for n in nets]
+        yield "measured curves that never fall", data.by_curve(nets, [n.us for n in nets])
+    else:
+        yield "roofline", [baselines.roofline(n) for n in nets]
+        yield "oracle with one run of 5 % noise", data.by_curve(nets, [data.noisy(n, 99) for n in nets])
+
+
+def split_half(nets):
+    """How well the one half knows the other: what is lost by taking the best cut of the one half in the other."""
+    regret = np.array([np.mean([judge[by.argmin()] / judge.min() - 1 for by, judge in data.views(n)]) for n in nets])
+    return {"truth": "measured", "predictor": "split-half oracle", "n": len(nets), "subset": "all", "regret_mean": regret.mean(),
+            "regret_p95": np.quantile(regret, 0.95), "ci95": interval_of(regret), "spread": np.median([n.spread for n in nets], 0).tolist()}
 
 
 def show(line):
@@ -151,10 +176,13 @@ def main():
     cli.add_argument("data")
     cli.add_argument("files", nargs="*")
     cli.add_argument("--real", nargs=2, metavar=("ZOO_DATA", "NAMES"))
-    cli.add_argument("--truth", default="modelled")
     args = cli.parse_args()
     torch.set_num_threads(1)
     parts = data.split(data.load(args.data))
+    truth = parts["test"][0].pair.card["truth"]
+    if truth == "measured":
+        parts["test"] = [n for n in parts["test"] if n.direct is not None]
+        show(split_half(parts["test"]))
     groups = {}  # (name, left-out family) -> predictors alike but for the seed
     for path in args.files:
         some = [Baseline(path, key) for key in ("trees", "linear", "flops", "whole")] if path.endswith(".pkl") else [Checkpoint(path)]
@@ -164,29 +192,31 @@ def main():
     for name, cuts in untrained(parts["test"]):
         scored = Scored(parts["test"], cuts)
         for subset, some in (("all", everything), ("interior", scored.interior)):
-            show(row(args.truth, name, subset, scored, some))
+            show(row(truth, name, subset, scored, some))
     trees = {}  # by what they were trained on
     ordered = sorted(groups.items(), key=lambda g: not g[0][0].startswith("trees"))
     for (name, family), predictors in ordered:
-        nets = [n for n in parts["test"] + (parts["train"] if family else []) if not family or data.FAMILIES[n.family] == family]
+        nets = parts["test"]
+        if family:
+            nets = [n for n in nets + parts["train"] if data.FAMILIES[n.family] == family and (truth == "modelled" or n.direct is not None)]
         scored = Scored(nets, [p.cuts(nets) for p in predictors])
         if name.startswith("trees"):
             trees[predictors[0].trained_on, family] = scored
         beside = trees.get((predictors[0].trained_on, family))
         seeds = {"seeds": [p.args["seed"] for p in predictors]}
-        line = seeds | row(args.truth, name, f"unseen-{family}" if family else "all", scored, np.ones(len(nets), bool), beside)
+        line = seeds | row(truth, name, f"unseen-{family}" if family else "all", scored, np.ones(len(nets), bool), beside)
         if hasattr(predictors[0], "predict") and not predictors[0].partition and not family:
             all_of = [certainty(nets, parts["calibrate"], p.predict) for p in predictors]
             line |= {k: [c[k] for c in all_of] for k in all_of[0]}
         show(line)
         if not family:
-            show(seeds | row(args.truth, name, "interior", scored, scored.interior, beside))
+            show(seeds | row(truth, name, "interior", scored, scored.interior, beside))
     if args.real:
         names = [json.loads(text)["network"] for text in open(args.real[1])]
         zoo = data.load(args.real[0])
         for (name, family), predictors in ordered:
             if not family:
-                real_networks(args.truth, name, zoo, names, predictors)
+                real_networks(truth, name, zoo, names, predictors)
 
 
 if __name__ == "__main__":

@@ -13,15 +13,6 @@ import data
 import train
 from model import Trunk
 
-NAMES = ["VCK190 C32B6", "RTX 2080"]
-# The set `table1` of the device models, which the truth (set `zoo`) is not: the network learns the rest. Microseconds per run.
-BASE = [{"kind": "dpu", "batch": 6, "processors": 1, "compute_us": 1 / (1.25e3 * 0.5), "alu_us": 1 / 333.0, "weight_us": 1 / 28.33e3,
-         "map_us": 1 / 28.33e3, "layer_us": 0.2},
-        {"kind": "gpu", "batch": 6, "processors": 46, "compute_us": 1 / 41.32e6, "alu_us": 0, "weight_us": 2 / (0.9 * 448e3),
-         "map_us": 2 / (0.9 * 448e3), "layer_us": 12.13}]
-# Link of the set `zoo`: 2.5 GB/s and 10 us per run, stored from 120 GB/s memory; the sender waits.
-LINK = {"fixed_ms": 10 / 1e3 / data.BATCH, "ms_per_byte": 1 / 2.5e6 + 1 / 120e6, "blocks_sender": True}
-
 
 def trunks_of(checkpoint):
     args = checkpoint["args"]
@@ -54,7 +45,7 @@ def conformal(nets, predicted, confidence=0.9):
     """Split-conformal: the factor within which the true interval of the chosen cut lies, on networks not trained on."""
     scores = []
     for net, us in zip(nets, predicted):
-        mine, truth = data.interval(net, us), data.interval(net, net.us)
+        mine, truth = data.interval(net, us), data.truth(net)
         k = np.argmin(mine)
         scores.append(abs(np.log(mine[k] / truth[k])))
     rank = min(len(scores), int(np.ceil((len(scores) + 1) * confidence)))
@@ -96,17 +87,19 @@ def main():
         other = torch.load(args.partition)
         assert np.allclose(other["norm"][0], norm[0]) and np.allclose(other["norm"][1], norm[1]), "trained on another normalisation"
         tensors.update(tensors_of("partition", trunks_of(other)[0]))
-    start = [data.HEAD_START_US, data.TAIL_START_US]
+    pair = held_out[0].pair
     configuration = {
         "format": "splitcnn-predictor", "version": 1, "feature_version": 1, "variant": variant, "output": checkpoint["kind"],
-        "hidden": checkpoint["args"]["hidden"], "truth": "modelled", "confidence": 0.9, "interval_factor": conformal(held_out, predicted),
-        "training_hash": hashlib.sha256(open(args.data, "rb").read()).hexdigest()[:16], "link": LINK,
+        "hidden": checkpoint["args"]["hidden"], "truth": pair.card["truth"],
+        "confidence": 0.9, "interval_factor": conformal(held_out, predicted),
+        "training_hash": hashlib.sha256(open(args.data, "rb").read()).hexdigest()[:16], "link": pair.card["link"],
         "training": {k: checkpoint["args"][k] for k in ("seed", "epochs")} | {"networks": checkpoint["trained_on"]},
         "metrics": {"networks": len(held_out), "mean_regret": data.mean_regret(held_out, data.by_curve(held_out, predicted))},
     }
     for d, key in enumerate(("head", "tail")):
-        configuration[key] = {"device": ("dpu:0", "gpu:0")[d], "name": NAMES[d] + " (modelled)", "base": BASE[d],
-                              "fixed_ms": start[d] / 1e3 / data.BATCH, "scale_us": float(checkpoint["scale"][d])}
+        device = pair.card[key]
+        configuration[key] = {"device": device["device"], "name": device["name"], "base": device["base"],
+                              "fixed_ms": device["start_us"] / 1e3 / pair.batch, "scale_us": float(checkpoint["scale"][d])}
     write_safetensors(args.output, tensors, configuration)
     print(json.dumps({"interval_factor": configuration["interval_factor"], **configuration["metrics"]}))
     if args.golden:

@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "graph/zoo_net.hpp"
+
 namespace splitcnn_training {
 
 namespace sc = splitcnn;
@@ -60,13 +62,17 @@ class Writer {
     const std::int64_t side = (size + 2 * pad - kernel) / stride + 1;
     count(weights, static_cast<double>(weights) * static_cast<double>(side * side));
     sc::Node node{.op = sc::Op::conv,
-                  .inputs = {x, constant({out, in / groups, kernel, kernel})},
+                  .inputs = {x, weights_of({out, in / groups, kernel, kernel})},
                   .window = {.kernel_h = kernel, .kernel_w = kernel, .stride_h = stride, .stride_w = stride, .pad_top = pad, .pad_left = pad,
                              .pad_bottom = pad, .pad_right = pad},
                   .groups = static_cast<int>(groups)};
-    if (!bn) node.inputs.push_back(constant({out}));
+    if (!bn) node.inputs.push_back(constant({out}, 0, 0.05));
     x = builder_.add(std::move(node));
-    if (bn) x = builder_.add({.op = sc::Op::batch_norm, .inputs = {x, constant({out}), constant({out}), constant({out}), constant({out})}, .alpha = 1e-5f});
+    if (bn) {
+      const sc::Shape each{out};
+      const auto gamma = constant(each, 1, 0.1), beta = constant(each, 0, 0.1), mean = constant(each, 0, 0.1), variance = constant(each, 1, 0.1);
+      x = builder_.add({.op = sc::Op::batch_norm, .inputs = {x, gamma, beta, mean, variance}, .alpha = 1e-5f});
+    }
     activate(act);
     note(static_cast<std::uint64_t>(kernel * 64 + stride * 8 + (groups > 1 ? 4 : 0) + act));
   }
@@ -92,7 +98,7 @@ class Writer {
   void dense(std::int64_t out, bool act) {
     const std::int64_t in = builder_.shape(x)[1];
     count(out * in, static_cast<double>(out * in));
-    x = builder_.add({.op = sc::Op::gemm, .inputs = {x, constant({out, in}), constant({out})}, .transpose_b = true, .alpha = 1, .beta = 1});
+    x = builder_.add({.op = sc::Op::gemm, .inputs = {x, weights_of({out, in}), constant({out}, 0, 0.05)}, .transpose_b = true, .alpha = 1, .beta = 1});
     if (act) activate(relu);
     note(17);
   }
@@ -120,8 +126,14 @@ class Writer {
   }
 
  private:
-  sc::TensorId constant(const sc::Shape& shape) {
-    return builder_.constant("w" + std::to_string(constants_++), shape, std::vector<float>(static_cast<std::size_t>(shape.elements())));
+  sc::TensorId constant(const sc::Shape& shape, double center, double deviation) {
+    const std::string name = "w" + std::to_string(constants_++);
+    const auto count = static_cast<std::size_t>(shape.elements());
+    return builder_.constant(name, shape, limits_.noise ? sc::zoo_noise(1, name, count, center, deviation) : std::vector<float>(count));
+  }
+  sc::TensorId weights_of(const sc::Shape& shape) {
+    const double fan_in = static_cast<double>(shape.elements()) / static_cast<double>(shape[0]);
+    return constant(shape, 0, std::sqrt(2 / fan_in));
   }
   void count(std::int64_t weights, double macs) {
     weights_ += static_cast<double>(weights);

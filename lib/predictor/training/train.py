@@ -43,6 +43,7 @@ class Batch:
 
     def __init__(self, nets, targets, norm, variant, directed=True, turned=False):
         size, longest = len(nets), max(n.n for n in nets)
+        self.pair = nets[0].pair
         shape = (size, longest)
         self.x = torch.zeros(2, *shape, data.FEATURES)
         self.near = torch.zeros(2, *shape, longest)
@@ -76,12 +77,13 @@ class Batch:
                     us, base = us[::-1], base[::-1]
                 self.us[d, b, :n] = torch.from_numpy(np.ascontiguousarray(us))
                 self.base[d, b, :n] = torch.from_numpy(np.ascontiguousarray(base))
-                self.mask[d, b, :n] = torch.from_numpy(((us > 0) & (base > 0)).astype(np.float32))
+                self.mask[d, b, :n] = torch.from_numpy((base > 0).astype(np.float32))
             k = len(net.cut)
             self.cut[b, :k] = torch.from_numpy(net.cut.astype(np.int64))
             self.cut_mask[b, :k] = torch.from_numpy(net.legal.astype(np.float32))
             self.link[b, :k] = torch.from_numpy(net.link_ms)
-            self.truth[b, :k] = torch.from_numpy(np.minimum(data.interval(net, targets[b]), 1e9))
+            truth = data.truth(net) if net.pair.measured else data.interval(net, targets[b])
+            self.truth[b, :k] = torch.from_numpy(np.minimum(truth, 1e9))
         self.lengths = torch.tensor([n.n for n in nets])
         place = torch.arange(longest)[None]
         self.turn = torch.where(place < self.lengths[:, None], self.lengths[:, None] - 1 - place, place) if turned else None
@@ -97,8 +99,8 @@ class Batch:
         after = (self.lengths[:, None] - 2 - self.cut).clamp(min=-1)  # last position of the reversed sequence that is behind the cut
         tail = torch.cumsum(us[1] * self.mask[1], 1)
         tail = torch.where(after >= 0, tail.gather(1, after.clamp(min=0)), torch.zeros(()))
-        d = (data.HEAD_START_US + head) / 1e3 / data.BATCH + self.link
-        g = (data.TAIL_START_US + tail) / 1e3 / data.BATCH
+        d = (self.pair.start_us[0] + head) / 1e3 / self.pair.batch + self.link
+        g = (self.pair.start_us[1] + tail) / 1e3 / self.pair.batch
         k = torch.arange(d.shape[1])[None]
         return torch.where(k == 0, torch.zeros(()), d), torch.where(k == self.last[:, None], torch.zeros(()), g)
 
@@ -113,7 +115,7 @@ def default_loss(batch, out, regret_weight):
     us = batch.base.clamp(min=1e-6) * torch.exp(out.clamp(-4, 4))  # 0: the input, and what is free; masked
     share = batch.us * batch.mask
     share = share / share.sum(2, keepdim=True) * batch.mask.sum(2, keepdim=True)
-    weight = batch.mask * (0.25 + 0.75 * share.clamp(max=6))
+    weight = batch.mask * (batch.us > 0) * (0.25 + 0.75 * share.clamp(max=6))  # measured times may be 0: lost in the noise
     layer = torch.nn.functional.huber_loss(torch.log(us), torch.log(batch.us.clamp(min=1e-6)), reduction="none", delta=0.3)
     loss = (layer * weight).sum() / weight.sum()
     d, g = batch.stages(us)
