@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "partition/pieces.hpp"
+#include "partition/search.hpp"
 
 namespace splitcnn::inline v0 {
 
@@ -48,14 +49,11 @@ Prediction Partitioner::predict(const Predictor& predictor, const PredictOptions
   const int k = measured.empty() ? f.k : measured.front().k;
   const Candidate& chosen = measured.empty() ? rows[static_cast<std::size_t>(k)] : measured.front();
 
-  const Plan bare = split_at(k, info.head, info.tail);
-  Route route = bare.route(0);
+  Route route = split_at(k, info.head, info.tail).route(0);
   for (Segment& s : route.segments) s.expected_ms = s.device == info.head ? chosen.head_ms : chosen.tail_ms;
   std::string reason = why(*this, f, info);
   if (!measured.empty()) reason += fmt::format(" Measured here, of {} contenders cut {} is the fastest: {:.3f} ms.", measured.size(), k, chosen.cost.interval_ms);
-  std::optional<QuantizedGraph> calibration;
-  if (bare.quant()) calibration = *bare.quant();
-  Prediction p{.plan = Plan{graph_, std::move(calibration), {std::move(route)}, chosen.cost, std::move(reason)}, .measured = std::move(measured)};
+  Prediction p{.plan = plan_of(*this, {std::move(route)}, chosen.cost, std::move(reason)), .measured = std::move(measured)};
   for (const int other : f.contenders) {
     if (other != k) p.runners_up.push_back(rows[static_cast<std::size_t>(other)]);
   }

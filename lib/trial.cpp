@@ -5,10 +5,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <thread>
+#include <utility>
 
 #include "core/log.hpp"
-#include "plan/segment_io.hpp"
+#include "partition/pieces.hpp"
+#include "partition/search.hpp"
 #include "splitcnn/pipeline.hpp"
 
 namespace splitcnn::inline v0 {
@@ -33,12 +36,6 @@ void pop_one(Pipeline& pipe) {
   if (!result->ok()) throw Error{result->status().code, result->status().message};
 }
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const std::size_t n = values.size();
-  return (values[(n - 1) / 2] + values[n / 2]) / 2;
-}
-
 double latency_alone(Pipeline& pipe) {
   std::vector<double> times;
   for (std::size_t f = 0; f < single_frames; ++f) {
@@ -47,11 +44,11 @@ double latency_alone(Pipeline& pipe) {
     pop_one(pipe);
     times.push_back(Millis{Clock::now() - start}.count());
   }
-  return median(times);
+  return median_of(std::move(times));
 }
 
-Run run_once(const Plan& plan, std::string_view devices, double seconds) {
-  Pipeline pipe{plan, Devices::open(devices)};
+Run run_once(const Plan& plan, const Devices& devices, double seconds) {
+  Pipeline pipe{plan, devices};
   Run run{0, latency_alone(pipe)};
   const double wanted = 1e3 * seconds / std::max(plan.expected().interval_ms, 1e-3);
   const auto frames =
@@ -77,14 +74,21 @@ Run run_once(const Plan& plan, std::string_view devices, double seconds) {
 
 /// A plan in the race.
 struct Runner {
-  TriedPlan facts;
+  Runner(const Considered& c, Plan p) : plan{std::move(p)} {
+    facts.name = c.name;
+    facts.strategy = c.strategy;
+    facts.expected = c.cost;
+  }
+  TriedPlan facts{};
   Plan plan;
   std::vector<double> intervals{}, latencies{};
+  bool slow = false;  // not run again
+  bool failed = false;
 };
 
 class Race {
  public:
-  Race(const Partitioner& parts, const Choice& choice, std::string_view devices, const TrialOptions& options)
+  Race(const Partitioner& parts, const Choice& choice, const Devices& devices, const TrialOptions& options)
       : parts_{parts}, devices_{devices}, options_{options} {
     if (options.objective != Objective::interval && options.objective != Objective::latency) {
       throw Error{Errc::bad_argument,
@@ -95,21 +99,20 @@ class Race {
                   "trial: nothing to run; give at least one round and a choice made by choose()"};
     }
     for (const Considered& c : choice.contenders)
-      runners_.push_back(
-          {{.name = c.name, .strategy = c.strategy, .expected = c.cost}, plan_of(c, c.cost, "")});
+      runners_.emplace_back(c, plan_of(parts, c.routes, c.cost, ""));
   }
 
   Trial run() {
     const std::size_t all = runners_.size() * static_cast<std::size_t>(options_.rounds);
     std::size_t done = 0;
     for (int round = 0; round < options_.rounds; ++round) {
-      for (std::size_t i = 0; i < runners_.size();) i += step(i) ? 1 : 0;
-      done += runners_.size();
-      drop_slow();
+      for (Runner& r : runners_) {
+        if (!r.slow) step(r), ++done;
+      }
+      leave_out_failed();
+      mark_slow();
       if (options_.progress) options_.progress(round + 1 == options_.rounds ? all : done, all);
     }
-    std::sort(runners_.begin(), runners_.end(),
-              [&](const Runner& a, const Runner& b) { return score(a.facts) < score(b.facts); });
     return result();
   }
 
@@ -118,83 +121,72 @@ class Race {
     return options_.objective == Objective::interval ? t.interval_ms : t.latency_ms;
   }
 
-  /// False when the plan failed and is gone.
-  bool step(std::size_t i) {
-    Runner& r = runners_[i];
+  void step(Runner& r) {
     try {
       const Run run = run_once(r.plan, devices_, options_.seconds);
       r.intervals.push_back(run.interval_ms);
       r.latencies.push_back(run.latency_ms);
     } catch (const Error& e) {
       log(LogLevel::warning, fmt::format("trial: '{}' is left out: {}", r.facts.name, e.what()));
-      if (runners_.size() == 1) throw;
-      runners_.erase(runners_.begin() + static_cast<std::ptrdiff_t>(i));
-      return false;
+      last_failure_ = e;
+      r.failed = true;
+      return;
     }
-    r.facts.interval_ms = median(r.intervals);
-    r.facts.latency_ms = median(r.latencies);
+    r.facts.interval_ms = median_of(r.intervals);
+    r.facts.latency_ms = median_of(r.latencies);
     const auto& timed = options_.objective == Objective::interval ? r.intervals : r.latencies;
     const auto [least, most] = std::minmax_element(timed.begin(), timed.end());
-    r.facts.spread = (*most - *least) / 2 / median(timed);
+    r.facts.spread = (*most - *least) / 2 / median_of(timed);
     r.facts.rounds = static_cast<int>(timed.size());
-    return true;
   }
 
-  void drop_slow() {
+  void leave_out_failed() {
+    std::erase_if(runners_, [](const Runner& r) { return r.failed; });
+    if (runners_.empty()) throw *last_failure_;
+  }
+
+  /// Only those near the best run again; after a failure of the best, slow ones may be near it.
+  void mark_slow() {
     double best = score(runners_.front().facts);
     for (const Runner& r : runners_) best = std::min(best, score(r.facts));
-    const auto slow = [&](const Runner& r) { return score(r.facts) > options_.near * best; };
-    for (const Runner& r : runners_) {
-      if (slow(r)) dropped_.push_back(r.facts);
-    }
-    std::erase_if(runners_, slow);
+    for (Runner& r : runners_) r.slow = score(r.facts) > options_.near * best;
   }
 
-  Plan plan_of(const Considered& c, const Cost& cost, std::string why) const {
-    const auto on_dpu = [](const Segment& s) { return device_kind(s.device) == DeviceKind::dpu; };
-    const bool dpu = std::any_of(c.routes.begin(), c.routes.end(), [&](const Route& r) {
-      return std::any_of(r.segments.begin(), r.segments.end(), on_dpu);
-    });
-    std::optional<QuantizedGraph> quant;
-    if (dpu && parts_.quant()) quant = *parts_.quant();
-    return Plan{parts_.graph(), std::move(quant), c.routes, cost, std::move(why)};
-  }
-
-  Trial result() const {
+  Trial result() {
+    std::stable_sort(runners_.begin(), runners_.end(),
+                     [&](const Runner& x, const Runner& y) { return score(x.facts) < score(y.facts); });
     std::vector<TriedPlan> tried;
     for (const Runner& r : runners_) tried.push_back(r.facts);
-    tried.insert(tried.end(), dropped_.begin(), dropped_.end());
-    std::stable_sort(tried.begin() + static_cast<std::ptrdiff_t>(runners_.size()), tried.end(),
-                     [&](const TriedPlan& a, const TriedPlan& b) { return score(a) < score(b); });
+    const std::span<const Route> routes = runners_.front().plan.routes();
+    const Cost cost{tried.front().interval_ms, tried.front().latency_ms, Origin::measured};
+    Plan plan = plan_of(parts_, {routes.begin(), routes.end()}, cost, why(tried));
+    return {std::move(plan), std::move(tried)};
+  }
+
+  std::string why(const std::vector<TriedPlan>& tried) const {
     const TriedPlan& won = tried.front();
-    std::string why = fmt::format(
+    std::string names;
+    for (const DeviceInfo& d : devices_.list())
+      names += fmt::format("{}{} ({})", names.empty() ? "" : ", ", d.name, d.backend);
+    std::string text = fmt::format(
         "{}: {}. Tried on {}: measured a result every {:.3f} ms (expected by the profile {:.3f}), {:.3f} ms "
         "from frame to result",
-        to_string(won.strategy), won.name, devices_, won.interval_ms, won.expected.interval_ms,
-        won.latency_ms);
+        to_string(won.strategy), won.name, names, won.interval_ms, won.expected.interval_ms, won.latency_ms);
     for (std::size_t i = 1; i < tried.size(); ++i)
-      why += fmt::format("{} {} {:.3f} ms", i == 1 ? "; against" : ",", tried[i].name, score(tried[i]));
-    const Plan& plan = runners_.front().plan;
-    std::optional<QuantizedGraph> quant;
-    if (plan.quant()) quant = *plan.quant();
-    return {Plan{plan.graph(),
-                 std::move(quant),
-                 {plan.routes().begin(), plan.routes().end()},
-                 {won.interval_ms, won.latency_ms, Origin::measured},
-                 why + "."},
-            std::move(tried)};
+      text += fmt::format("{} {} {:.3f} ms", i == 1 ? "; against" : ",", tried[i].name, score(tried[i]));
+    return text + ".";
   }
 
   const Partitioner& parts_;
-  std::string devices_;
+  const Devices& devices_;
   const TrialOptions& options_;
   std::vector<Runner> runners_;
-  std::vector<TriedPlan> dropped_;
+  std::optional<Error> last_failure_;
 };
 
 }  // namespace
 
-Trial try_plans(const Partitioner& parts, const Choice& choice, std::string_view devices,
+Trial try_plans(const Partitioner& parts, const Choice& choice, const Devices& devices,
                 const TrialOptions& options) {
   return Race{parts, choice, devices, options}.run();
 }

@@ -41,7 +41,7 @@ sc::ObjectiveWeights parse_weights(const std::string& text) {
 /// The choice becomes what ran fastest.
 std::vector<sc::TriedPlan> try_out(const sc::Partitioner& parts, sc::Choice& choice, const std::string& devices, sc::Objective objective) {
   ProgressBar bar{"trying"};
-  sc::Trial trial = sc::try_plans(parts, choice, devices, {.objective = objective, .progress = bar.callback()});
+  sc::Trial trial = sc::try_plans(parts, choice, sc::Devices::open(devices), {.objective = objective, .progress = bar.callback()});
   const std::string& won = trial.tried.front().name;
   choice.chosen = *std::find_if(choice.contenders.begin(), choice.contenders.end(), [&](const sc::Considered& c) { return c.name == won; });
   choice.chosen.cost = trial.plan.expected();

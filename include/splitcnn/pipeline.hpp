@@ -259,7 +259,7 @@ class SPLITCNN_API Pipeline {
   /// Loads every segment on its device. `after` runs behind the plan's last segment, for example a HostStage that decodes
   /// boxes; its inputs are found by name, else by position in the plan's outputs, and its outputs are the pipeline's. Throws
   /// what loading and Stage::prepare() throw, bad_argument for options that make no sense; mismatch names both neighbours.
-  Pipeline(const Plan& plan, Devices devices, const PipelineOptions& options = {},
+  Pipeline(const Plan& plan, const Devices& devices, const PipelineOptions& options = {},
            std::vector<std::unique_ptr<Stage>> after = {});
   /// A chain of the caller's own stages. Inputs of a stage are found by name among what came before, else by position in
   /// the outputs of the stage right before it. The nearest name wins; a stage nobody reads from is a mismatch.

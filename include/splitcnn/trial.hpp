@@ -4,15 +4,16 @@
 /// and memory that two routes share, a scheduler's habits) decides between plans that differ by a few
 /// percent; a plan of two routes is taken only when it was seen to be faster.
 ///
+///     const Devices devices = Devices::open("dpu:0,cpu");
 ///     const Choice choice = parts.choose(profile, {.a = "dpu:0", .b = "cpu"});
-///     const Trial trial = try_plans(parts, choice, "dpu:0,cpu");
-///     for (const TriedPlan& t : trial.tried) fmt::print("{}: {:.2f} ms, expected {:.2f}\n", t.name,
-///     t.interval_ms, t.expected.interval_ms); Pipeline pipe{trial.plan, Devices::open("dpu:0,cpu")};
+///     const Trial trial = try_plans(parts, choice, devices);
+///     for (const TriedPlan& t : trial.tried) fmt::print("{}: {:.2f} ms\n", t.name, t.interval_ms);
+///     Pipeline pipe{trial.plan, devices};
 #include <functional>
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "splitcnn/device.hpp"
 #include "splitcnn/partitioner.hpp"
 
 namespace splitcnn::inline v0 {
@@ -42,10 +43,10 @@ struct Trial {
   std::vector<TriedPlan> tried;  ///< fastest first
 };
 
-/// Runs choice.contenders on `devices` (as Devices::open takes them; must have all devices of the plans).
-/// Loads one plan at a time. Plans that fail to load or to run are left out with a warning; throws the last
-/// one's error when none is left, and bad_argument (another objective, no rounds, no contenders).
+/// Runs choice.contenders on `devices`, which must have all devices of the plans. Loads one plan at a time.
+/// Plans that fail to load or to run are left out with a warning; throws the last one's error when none is
+/// left, and bad_argument (another objective, no rounds, no contenders).
 [[nodiscard]] SPLITCNN_API Trial try_plans(const Partitioner& parts, const Choice& choice,
-                                           std::string_view devices, const TrialOptions& options = {});
+                                           const Devices& devices, const TrialOptions& options = {});
 
 }  // namespace splitcnn::inline v0

@@ -7,7 +7,6 @@
 
 #include "partition/search.hpp"
 #include "partition/strategies.hpp"
-#include "plan/segment_io.hpp"
 
 namespace splitcnn::inline v0 {
 
@@ -44,7 +43,7 @@ class Chooser {
     };
     least(by_strategy_);
     if (!best_) refuse();
-    return {plan_of(*best_), *best_, runner_up_, by_strategy_, baselines_, contenders(), bound_ms()};
+    return {plan_of(parts_, best_->routes, best_->cost, why(*best_)), *best_, runner_up_, by_strategy_, baselines_, contenders(), bound_ms()};
   }
 
  private:
@@ -279,15 +278,6 @@ class Chooser {
       if (!s.refused.empty()) text += fmt::format(". {} is out: {}", to_string(s.strategy), s.refused);
     }
     return text + ".";
-  }
-
-  Plan plan_of(const Considered& c) const {
-    const bool dpu = std::any_of(c.routes.begin(), c.routes.end(), [](const Route& r) {
-      return std::any_of(r.segments.begin(), r.segments.end(), [](const Segment& s) { return device_kind(s.device) == DeviceKind::dpu; });
-    });
-    std::optional<QuantizedGraph> quant;
-    if (dpu && parts_.quant()) quant = *parts_.quant();
-    return Plan{parts_.graph(), std::move(quant), c.routes, c.cost, why(c)};
   }
 
   const Partitioner& parts_;

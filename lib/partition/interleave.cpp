@@ -34,7 +34,7 @@ Plan Partitioner::interleave(const Profile& profile, std::string_view a, std::st
       "{:.2f} ms.",
       100 * share, a, 100 * (1 - share), b, to_string(profile.origin), cost.interval_ms);
   std::erase_if(routes, [](const Route& route) { return route.weight <= 0; });
-  return Plan{graph_, quant_, std::move(routes), cost, why};
+  return plan_of(*this, std::move(routes), cost, why);
 }
 
 }  // namespace splitcnn::inline v0

@@ -67,7 +67,7 @@ Plan Partitioner::mix(const Profile& profile, const MixOptions& options) const {
         single_ms / best.interval_ms, single->name, single_ms);
   }
   std::erase_if(routes, [](const Route& route) { return route.weight <= 0; });
-  return Plan{graph_, quant_, std::move(routes), cost, std::move(why)};
+  return plan_of(*this, std::move(routes), cost, std::move(why));
 }
 
 }  // namespace splitcnn::inline v0

@@ -49,16 +49,17 @@ void require_legal(const Graph& graph, std::span<const Cut> cuts, const Segment&
   }
 }
 
-Plan make_plan(const Graph& graph, const std::optional<QuantizedGraph>& quant, std::vector<Route> routes,
-               Cost cost = {}, std::string why = {}) {
+}  // namespace
+
+Plan plan_of(const Partitioner& parts, std::vector<Route> routes, Cost cost, std::string why) {
   const bool dpu = std::any_of(routes.begin(), routes.end(), [](const Route& route) {
     return std::any_of(route.segments.begin(), route.segments.end(),
                        [](const Segment& s) { return device_kind(s.device) == DeviceKind::dpu; });
   });
-  return Plan{graph, dpu ? quant : std::nullopt, std::move(routes), cost, std::move(why)};
+  std::optional<QuantizedGraph> quant;
+  if (dpu && parts.quant()) quant = *parts.quant();
+  return Plan{parts.graph(), std::move(quant), std::move(routes), cost, std::move(why)};
 }
-
-}  // namespace
 
 Plan Partitioner::split_at(int k, std::string_view head, std::string_view tail) const {
   const int last = static_cast<int>(units_.size());
@@ -77,7 +78,7 @@ Plan Partitioner::split_at(int k, std::string_view head, std::string_view tail) 
                               ? fmt::format("Everything on {}, as asked.", head)
                               : fmt::format("Cut {} after '{}', as asked: the head on {}, the tail on {}.", k,
                                             cuts_[static_cast<std::size_t>(k)].after, head, tail);
-  return make_plan(graph_, quant_, {std::move(route)}, {}, why);
+  return plan_of(*this, {std::move(route)}, {}, why);
 }
 
 Plan Partitioner::all_on(std::string_view device, std::string_view rest) const {
@@ -105,7 +106,7 @@ Plan Partitioner::switched(std::span<const std::string> device_per_unit) const {
         segment_of_units(units_, device_per_unit[first], static_cast<int>(first), static_cast<int>(last)));
     require_legal(graph_, cuts_, route.segments.back());
   }
-  return make_plan(graph_, quant_, {std::move(route)}, {}, "Devices chosen unit by unit, as asked.");
+  return plan_of(*this, {std::move(route)}, {}, "Devices chosen unit by unit, as asked.");
 }
 
 }  // namespace splitcnn::inline v0

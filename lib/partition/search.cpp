@@ -111,14 +111,9 @@ Plan Partitioner::search(const Profile& profile, const SearchOptions& options) c
             "'{}': the profile has no cut at which {} and {} together can run it; measure other devices",
             graph_.name(), options.head, options.tail)};
   }
-  const Plan bare = split_at(best->k, options.head, options.tail);
-  Route route = bare.route(0);
+  Route route = split_at(best->k, options.head, options.tail).route(0);
   (void)route_cost(graph_, route, profile, {.frame_interval_ms = options.frame_interval_ms});  // fills in expected_ms
-  return Plan{graph_,
-              bare.quant() ? quant_ : std::nullopt,
-              {std::move(route)},
-              best->cost,
-              explain(*this, profile, options, *best)};
+  return plan_of(*this, {std::move(route)}, best->cost, explain(*this, profile, options, *best));
 }
 
 Cost Partitioner::cost(const Plan& plan, const Profile& profile) const {

@@ -1,11 +1,15 @@
 #pragma once
 /// What search and the baselines share.
 #include <string>
+#include <vector>
 
 #include "partition/route_cost.hpp"
 #include "splitcnn/partitioner.hpp"
 
 namespace splitcnn::inline v0 {
+
+/// A plan of these routes, with the partitioner's calibration where one of them needs it.
+Plan plan_of(const Partitioner& parts, std::vector<Route> routes, Cost cost = {}, std::string why = {});
 
 /// Throws mismatch when the profile is of another graph, granularity or number of cuts.
 void check_profile(const Partitioner& parts, const Profile& profile);

@@ -97,15 +97,14 @@ Plan Partitioner::switch_layers(const Profile& profile, const SwitchOptions& opt
   }
   std::vector<std::string> per_unit;
   for (const std::size_t d : chosen.device) per_unit.push_back(devices[d]);
-  const Plan bare = switched(per_unit);
-  Route route = bare.route(0);
+  Route route = switched(per_unit).route(0);
   const RouteCost by_segments = route_cost(graph_, route, profile);
   const Cost cost{interval_ms({route}, {by_segments}, profile), by_segments.latency_ms, profile.origin};
   const std::string why = fmt::format(
       "Unit by unit, least {} by the {} profile with {} switches: {:.2f} ms latency, {:.2f} ms interval. One device alone (latency): {}.",
       options.objective == Objective::latency ? "latency" : "interval", to_string(profile.origin), chosen.switches(), cost.latency_ms,
       cost.interval_ms, alone(problem, devices));
-  return Plan{graph_, bare.quant() ? quant_ : std::nullopt, {std::move(route)}, cost, why};
+  return plan_of(*this, {std::move(route)}, cost, why);
 }
 
 }  // namespace splitcnn::inline v0

@@ -34,7 +34,7 @@ void wrap(Stages& stages, const PipelineOptions& options) {
 
 }  // namespace
 
-Pipeline::Pipeline(const Plan& plan, Devices devices, const PipelineOptions& options, Stages after) {
+Pipeline::Pipeline(const Plan& plan, const Devices& devices, const PipelineOptions& options, Stages after) {
   check_stages(after, "Pipeline: after");
   PlanStages loaded = load_stages(plan, devices);
   const std::size_t first_after = loaded.stages.size();
