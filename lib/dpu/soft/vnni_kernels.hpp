@@ -76,6 +76,8 @@ class VnniWinograd {
   /// Whether these weights leave enough of the gain: counts products.
   static bool pays(const ConvSpec& spec);
   explicit VnniWinograd(const ConvSpec& spec);
+  VnniWinograd(VnniWinograd&&) noexcept = default;  // no copies: remainders_ points into the lists beside it
+  VnniWinograd& operator=(VnniWinograd&&) noexcept = default;
 
   /// For run() with at most so many threads.
   [[nodiscard]] std::size_t scratch_bytes(int threads = 1) const noexcept;

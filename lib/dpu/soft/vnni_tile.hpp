@@ -1,15 +1,11 @@
 #pragma once
 /// The sums of a tile of pixels times vectors of output channels, in registers, and what happens to them. For the files of the VNNI kernels only;
-/// x86-64.
+/// x86-64. Every function becomes part of its caller, which is compiled for the same instructions.
 #include <immintrin.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-
-/// Part of a tile: becomes part of its caller, which is compiled for the same instructions.
-#define SPLITCNN_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline
-#define SPLITCNN_VBMI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi"), always_inline)) inline
 
 namespace splitcnn::inline v0::soft::tile {
 
@@ -33,7 +29,8 @@ template <int Blocks>
 struct Sums<0, Blocks> {};
 
 template <int Blocks>
-SPLITCNN_VNNI void load(Row<Blocks>& row, const void* from) {
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline
+void load(Row<Blocks>& row, const void* from) {
   if constexpr (Blocks > 0) {
     row.first = _mm512_load_si512(from);
     load(row.rest, static_cast<const std::byte*>(from) + 64);
@@ -41,37 +38,42 @@ SPLITCNN_VNNI void load(Row<Blocks>& row, const void* from) {
 }
 
 template <int Pixels, int Blocks>
-SPLITCNN_VNNI void fill(Sums<Pixels, Blocks>& sums, const Row<Blocks>& with) {
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline
+void fill(Sums<Pixels, Blocks>& sums, const Row<Blocks>& with) {
   if constexpr (Pixels > 0) {
     sums.first = with;
     fill(sums.rest, with);
   }
 }
 
-template <int Blocks>
-SPLITCNN_VNNI void multiply(Row<Blocks>& sums, __m512i x, const Row<Blocks>& weights) {
-  if constexpr (Blocks > 0) {
-    // As an instruction: with the intrinsic the compiler (g++ 12) copies every sum to another register and to the stack and back.
-    asm("vpdpbusd %2, %1, %0" : "+v"(sums.first) : "v"(x), "v"(weights.first));
-    multiply(sums.rest, x, weights.rest);
-  }
-}
-
-/// Sums of one vector; see above.
-SPLITCNN_VNNI void dot(__m512i& sums, __m512i x, __m512i weights) {
+/// Four products for every sum. As an instruction: with the intrinsic the compiler (g++ 12) copies every sum to another register and to the stack
+/// and back.
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline
+void dot(__m512i& sums, __m512i x, __m512i weights) {
   asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(x), "v"(weights));
 }
 
 /// Four bytes, for every sum.
-SPLITCNN_VNNI __m512i broadcast(const std::uint8_t* from) {
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline
+__m512i broadcast(const void* from) {
   std::int32_t quad;
   std::memcpy(&quad, from, 4);
   return _mm512_set1_epi32(quad);
 }
 
+template <int Blocks>
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline
+void multiply(Row<Blocks>& sums, __m512i x, const Row<Blocks>& weights) {
+  if constexpr (Blocks > 0) {
+    dot(sums.first, x, weights.first);
+    multiply(sums.rest, x, weights.rest);
+  }
+}
+
 /// Vector number `Block` of a row.
 template <int Block, int Blocks>
-SPLITCNN_VNNI __m512i& block(Row<Blocks>& row) {
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline
+__m512i& block(Row<Blocks>& row) {
   if constexpr (Block == 0) {
     return row.first;
   } else {
@@ -81,11 +83,10 @@ SPLITCNN_VNNI __m512i& block(Row<Blocks>& row) {
 
 /// Four bytes of each pixel times the weights of all blocks.
 template <bool Signed, int Pixels, int Blocks>
-SPLITCNN_VNNI void multiply(Sums<Pixels, Blocks>& sums, const std::int8_t* pixel, std::int64_t step, const Row<Blocks>& weights) {
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline
+void multiply(Sums<Pixels, Blocks>& sums, const std::int8_t* pixel, std::int64_t step, const Row<Blocks>& weights) {
   if constexpr (Pixels > 0) {
-    std::int32_t quad;
-    std::memcpy(&quad, pixel, 4);
-    __m512i x = _mm512_set1_epi32(quad);
+    __m512i x = broadcast(pixel);
     if constexpr (Signed) x = _mm512_xor_si512(x, _mm512_set1_epi8(-128));
     multiply(sums.first, x, weights);
     multiply<Signed>(sums.rest, pixel + step, step, weights);
@@ -99,17 +100,23 @@ struct Ending {
   __mmask16 last;
 };
 
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline
+__m128i bytes_of(__m512i sums, const Ending& end) {
+  return _mm512_cvtepi32_epi8(_mm512_min_epi32(_mm512_max_epi32(_mm512_sra_epi32(sums, end.shift), end.low), end.high));
+}
+
 template <int Blocks>
-SPLITCNN_VNNI void store(const Row<Blocks>& sums, const Ending& end, std::int8_t* to) {
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline
+void store(const Row<Blocks>& sums, const Ending& end, std::int8_t* to) {
   if constexpr (Blocks > 0) {
-    const __m512i value = _mm512_min_epi32(_mm512_max_epi32(_mm512_sra_epi32(sums.first, end.shift), end.low), end.high);
-    _mm_mask_storeu_epi8(to, Blocks > 1 ? __mmask16{0xffff} : end.last, _mm512_cvtepi32_epi8(value));
+    _mm_mask_storeu_epi8(to, Blocks > 1 ? __mmask16{0xffff} : end.last, bytes_of(sums.first, end));
     store(sums.rest, end, to + lanes);
   }
 }
 
 /// Four full vectors at once: packing interleaves their lanes, one permutation puts them right.
-SPLITCNN_VNNI void store_four(const Row<4>& sums, const Ending& end, std::int8_t* to) {
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline
+void store_four(const Row<4>& sums, const Ending& end, std::int8_t* to) {
   const __m512i a = _mm512_sra_epi32(sums.first, end.shift), b = _mm512_sra_epi32(sums.rest.first, end.shift);
   const __m512i c = _mm512_sra_epi32(sums.rest.rest.first, end.shift), d = _mm512_sra_epi32(sums.rest.rest.rest.first, end.shift);
   const __m512i packed = _mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
@@ -119,7 +126,8 @@ SPLITCNN_VNNI void store_four(const Row<4>& sums, const Ending& end, std::int8_t
 }
 
 template <int Pixels, int Blocks>
-SPLITCNN_VNNI void store(const Sums<Pixels, Blocks>& sums, const Ending& end, std::int8_t* to, std::int64_t step) {
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline
+void store(const Sums<Pixels, Blocks>& sums, const Ending& end, std::int8_t* to, std::int64_t step) {
   if constexpr (Pixels > 0) {
     if (Blocks == 4 && end.last == 0xffff) {
       if constexpr (Blocks == 4) store_four(sums.first, end, to);
@@ -132,7 +140,8 @@ SPLITCNN_VNNI void store(const Sums<Pixels, Blocks>& sums, const Ending& end, st
 
 /// To aligned memory, as they are.
 template <int Blocks>
-SPLITCNN_VNNI void keep(const Row<Blocks>& sums, std::int32_t* to) {
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline
+void keep(const Row<Blocks>& sums, std::int32_t* to) {
   if constexpr (Blocks > 0) {
     _mm512_store_si512(to, sums.first);
     keep(sums.rest, to + lanes);
@@ -141,11 +150,11 @@ SPLITCNN_VNNI void keep(const Row<Blocks>& sums, std::int32_t* to) {
 
 /// The first `channels` of a row, however many.
 template <int Blocks>
-SPLITCNN_VNNI void store_some(const Row<Blocks>& sums, const Ending& end, std::int8_t* to, std::int64_t channels) {
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline
+void store_some(const Row<Blocks>& sums, const Ending& end, std::int8_t* to, std::int64_t channels) {
   if constexpr (Blocks > 0) {
     if (channels <= 0) return;
-    const __m512i value = _mm512_min_epi32(_mm512_max_epi32(_mm512_sra_epi32(sums.first, end.shift), end.low), end.high);
-    _mm_mask_storeu_epi8(to, static_cast<__mmask16>(channels >= lanes ? 0xffff : (1 << channels) - 1), _mm512_cvtepi32_epi8(value));
+    _mm_mask_storeu_epi8(to, static_cast<__mmask16>(channels >= lanes ? 0xffff : (1 << channels) - 1), bytes_of(sums.first, end));
     store_some(sums.rest, end, to + lanes, channels - lanes);
   }
 }

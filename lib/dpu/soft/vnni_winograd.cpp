@@ -64,7 +64,8 @@ inline void set(Pointers<Pixels>& to, const std::uint8_t* const* from) {
 }
 
 template <int Pixels>
-SPLITCNN_VNNI void multiply(Sums<Pixels, blocks>& sums, const Pointers<Pixels>& pixels, std::int64_t at, const Row<blocks>& weights) {
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline
+void multiply(Sums<Pixels, blocks>& sums, const Pointers<Pixels>& pixels, std::int64_t at, const Row<blocks>& weights) {
   if constexpr (Pixels > 0) {
     tile::multiply(sums.first, broadcast(pixels.first + at), weights);
     multiply(sums.rest, pixels.rest, at, weights);
@@ -73,7 +74,8 @@ SPLITCNN_VNNI void multiply(Sums<Pixels, blocks>& sums, const Pointers<Pixels>& 
 
 /// One product: its row of sums times its weights.
 template <int Pixels>
-SPLITCNN_VNNI void multiply(Sums<Pixels, blocks>& sums, const Pointers<Pixels>& pixels, const Tile& t, Product product) {
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline
+void multiply(Sums<Pixels, blocks>& sums, const Pointers<Pixels>& pixels, const Tile& t, Product product) {
   const std::int8_t* weights = t.weights + product * t.quads * 64 * blocks;
   const std::int64_t begin = product * t.row_bytes, end = begin + t.quads * 4;
   Row<blocks> w;
@@ -85,7 +87,8 @@ SPLITCNN_VNNI void multiply(Sums<Pixels, blocks>& sums, const Pointers<Pixels>& 
 
 /// One further product of block `Block` of all pixels.
 template <int Block, int Pixels>
-SPLITCNN_VBMI void multiply_picked(Sums<Pixels, blocks>& sums, const Pointers<Pixels>& pixels, std::int64_t at, __m512i picks, __m512i weights) {
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi"), always_inline)) inline
+void multiply_picked(Sums<Pixels, blocks>& sums, const Pointers<Pixels>& pixels, std::int64_t at, __m512i picks, __m512i weights) {
   if constexpr (Pixels > 0) {
     dot(block<Block>(sums.first), _mm512_permutexvar_epi8(picks, _mm512_loadu_si512(pixels.first + at)), weights);
     multiply_picked<Block>(sums.rest, pixels.rest, at, picks, weights);
@@ -93,7 +96,8 @@ SPLITCNN_VBMI void multiply_picked(Sums<Pixels, blocks>& sums, const Pointers<Pi
 }
 
 template <int Block, int Pixels>
-SPLITCNN_VBMI void add_remainders(Sums<Pixels, blocks>& sums, const Pointers<Pixels>& pixels, const WinogradRemainder* list, std::int64_t row) {
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi"), always_inline)) inline
+void add_remainders(Sums<Pixels, blocks>& sums, const Pointers<Pixels>& pixels, const WinogradRemainder* list, std::int64_t row) {
   if constexpr (Block < blocks) {
     const std::int8_t* entry = list->entries;
     for (const std::int32_t *o = list->offsets, *end = o + list->count; o != end; ++o, entry += 128) {
@@ -104,7 +108,8 @@ SPLITCNN_VBMI void add_remainders(Sums<Pixels, blocks>& sums, const Pointers<Pix
 }
 
 template <int Pixels>
-SPLITCNN_VNNI void keep(const Sums<Pixels, blocks>& sums, std::int32_t* to) {
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline
+void keep(const Sums<Pixels, blocks>& sums, std::int32_t* to) {
   if constexpr (Pixels > 0) {
     keep(sums.first, to);
     keep(sums.rest, to + panel_channels);
@@ -113,7 +118,8 @@ SPLITCNN_VNNI void keep(const Sums<Pixels, blocks>& sums, std::int32_t* to) {
 
 /// From m2, and m1 as kept: what the upper row begins with as sums, what the lower row begins with kept.
 template <int Blocks>
-SPLITCNN_VNNI void halve(Row<Blocks>& sums, std::int32_t* kept, const std::int32_t* constants, std::int64_t to_lower) {
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline
+void halve(Row<Blocks>& sums, std::int32_t* kept, const std::int32_t* constants, std::int64_t to_lower) {
   if constexpr (Blocks > 0) {
     const __m512i m1 = _mm512_load_si512(kept);
     const __m512i half = _mm512_srai_epi32(_mm512_add_epi32(m1, sums.first), 1);  // (m1 - m2) / 2 is m1 - half
@@ -123,7 +129,8 @@ SPLITCNN_VNNI void halve(Row<Blocks>& sums, std::int32_t* kept, const std::int32
   }
 }
 template <int Pixels>
-SPLITCNN_VNNI void halve(Sums<Pixels, blocks>& sums, std::int32_t* kept, const std::int32_t* constants) {
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline
+void halve(Sums<Pixels, blocks>& sums, std::int32_t* kept, const std::int32_t* constants) {
   if constexpr (Pixels > 0) {
     halve(sums.first, kept, constants, panel_channels);
     halve(sums.rest, kept + panel_channels, constants);
@@ -131,7 +138,8 @@ SPLITCNN_VNNI void halve(Sums<Pixels, blocks>& sums, std::int32_t* kept, const s
 }
 
 template <int Pixels>
-SPLITCNN_VNNI void fetch(Sums<Pixels, blocks>& sums, const std::int32_t* kept) {
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline
+void fetch(Sums<Pixels, blocks>& sums, const std::int32_t* kept) {
   if constexpr (Pixels > 0) {
     load(sums.first, kept);
     fetch(sums.rest, kept + panel_channels);
@@ -139,7 +147,8 @@ SPLITCNN_VNNI void fetch(Sums<Pixels, blocks>& sums, const std::int32_t* kept) {
 }
 
 template <int Pixels>
-SPLITCNN_VNNI void store(const Sums<Pixels, blocks>& sums, const Ending& end, std::int8_t* const* out, std::int64_t row, std::int64_t channels) {
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline)) inline
+void store(const Sums<Pixels, blocks>& sums, const Ending& end, std::int8_t* const* out, std::int64_t row, std::int64_t channels) {
   if constexpr (Pixels > 0) {
     if (channels >= panel_channels) {
       store_four(sums.first, end, *out + row);
