@@ -91,7 +91,7 @@ struct MeasureOptions {
 
 /// Measures every prefix and suffix of every cut on every open device, on seeded noise, and what pairs of devices do to each other. Blocks; runs on
 /// the calling thread (contention: on one more). Pieces a device cannot run are NaN; a device that can run nothing is left out with
-/// a warning. Watts where the machine has energy counters that may be read (RAPL); they are the whole processor's. Throws the
+/// a warning. Watts where the machine has energy counters that may be read (RAPL, NVML); they are the whole processor's and all GPUs'. Throws the
 /// stages' errors, io (resume).
 [[nodiscard]] SPLITCNN_API Profile measure(const Partitioner& parts, const Devices& devices, const MeasureOptions& options = {});
 

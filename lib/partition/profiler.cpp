@@ -157,9 +157,9 @@ class Measurement {
                       {.anchors = static_cast<int>(anchors()), .runs = options_.runs, .step = tick});
     if (!d) d = direct_curves(pieces, tick);
     d->fixed_ms = fixed_ms(pieces, *d);
-    if (const std::unique_ptr<Stage> whole = can_read_power() ? pieces.load(0, pieces.units()) : nullptr;
-        whole)
-      d->watts = watts_of(*whole);
+    const bool on_gpu = pieces.info().backend == "cudnn", readable = on_gpu ? energy_.of_gpus() : energy_.of_processor();
+    if (const std::unique_ptr<Stage> whole = readable ? pieces.load(0, pieces.units()) : nullptr; whole)
+      d->watts = watts_of(*whole, on_gpu, energy_);
     return std::move(*d);
   }
 
@@ -180,6 +180,7 @@ class Measurement {
   Profile profile_;
   std::optional<MeasuredSoFar> so_far_;
   std::deque<Pieces> pieces_;
+  EnergyCounters energy_;
   std::size_t done_ = 0, all_ = 0;
 };
 
