@@ -3,6 +3,7 @@
 
 #include <fstream>
 
+#include "calibrate_report.hpp"
 #include "terminal.hpp"
 #include "tool.hpp"
 
@@ -15,7 +16,8 @@ struct Options {
   std::vector<float> mean, scale, std_dev;
   std::optional<int> short_side;
   std::size_t most = 128;
-  bool fine = false;
+  bool fine = false, report = false, json = false;
+  sc::Granularity granularity = sc::Granularity::block;
 };
 
 const std::map<std::string, sc::Resize> resizes{{"none", sc::Resize::none},
@@ -101,8 +103,11 @@ void calibrate(const Options& options) {
     model.sidecar.save(model.sidecar_path);
   }
   quant->save(model.sidecar_path);
-  fmt::print("{}: calibrated on {} frames{}, stored in {}\n", model.name, count, options.fine ? ", weights fine-tuned" : "",
-             model.sidecar_path.string());
+  if (!options.json) {
+    fmt::print("{}: calibrated on {} frames{}, stored in {}\n", model.name, count, options.fine ? ", weights fine-tuned" : "",
+               model.sidecar_path.string());
+  }
+  if (options.report || options.json) report_calibration(*quant, frames, options.granularity, options.json);
 }
 
 }  // namespace
@@ -123,6 +128,11 @@ void add_calibrate(CLI::App& app) {
   command->add_flag("--fine", options->fine,
                     "choose every layer's weight bytes by what the layers before it really give it: closer to float, "
                     "takes minutes");
+  command->add_flag("--report", options->report,
+                    "then run up to 32 of the frames in INT8 and in float, and print per layer fix points, saturation and "
+                    "signal-to-noise ratio, per cut its ratio and how often the top class is the same");
+  command->add_flag("--json", options->json, "the report as one JSON object");
+  add_granularity(*command, options->granularity);
   const std::string images = "Images";
   command->add_option("--mean", options->mean, "subtracted from 0..255, one or three numbers")
       ->delimiter(',')

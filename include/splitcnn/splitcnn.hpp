@@ -14,6 +14,7 @@
 #include "splitcnn/plan.hpp"
 #include "splitcnn/predictor.hpp"
 #include "splitcnn/profile.hpp"
+#include "splitcnn/quality.hpp"
 #include "splitcnn/quantizer.hpp"
 #include "splitcnn/replay.hpp"
 #include "splitcnn/stage.hpp"

@@ -1,4 +1,6 @@
 // Every command on zoo:lenet5: exit codes, JSON contracts, and outputs that agree with each other.
+#include <algorithm>
+#include <filesystem>
 #include <fstream>
 
 #include "tool/tool.hpp"
@@ -86,6 +88,32 @@ TEST_CASE("inspect") {
   REQUIRE(j.at("outputs").size() == 1);
   REQUIRE(tool("inspect zoo:lenet5").out.find("head on DPU") != std::string::npos);
   REQUIRE(json_of("inspect zoo:lenet5 --granularity op --json").at("cuts").size() > cuts.size());
+}
+
+TEST_CASE("calibrate --report: every layer, every legal cut") {
+  const TemporaryFolder dir;
+  const std::string data = splitcnn_test::example_data(), model = (dir / "net.onnx").string();
+  std::filesystem::copy_file(data + "/digits.onnx", model);
+  const json j = json_of("calibrate " + model + " --frames " + data + "/digits_calibration.f32 --max-frames 8 --granularity op --json");
+  REQUIRE(j.at("frames") == 8);
+  REQUIRE(j.at("layers").size() >= 4);
+  for (const json& layer : j["layers"]) {
+    CAPTURE(layer.dump());
+    REQUIRE(layer.at("fix_point").is_number_integer());
+    REQUIRE(layer.at("sqnr_db").get<double>() > 10);
+    REQUIRE(layer.at("saturated_pct").get<double>() < 5);
+  }
+  REQUIRE(j["layers"][0].at("weight_fix_point").is_number_integer());
+  const auto cuts = splitcnn::cuts(splitcnn::Graph::load(model), splitcnn::Granularity::op);
+  REQUIRE(j.at("cuts").size() == static_cast<std::size_t>(std::count_if(cuts.begin() + 1, cuts.end(), [](const auto& c) { return c.legal; })));
+  for (const json& cut : j["cuts"]) {
+    REQUIRE(cut.at("after") == cuts.at(cut.at("k").get<std::size_t>()).after);
+    REQUIRE(cut.at("sqnr_db").get<double>() > 10);
+    REQUIRE(cut.at("agreement_pct") == 100);
+  }
+  const auto text = tool("calibrate " + model + " --frames " + data + "/digits_calibration.f32 --max-frames 2 --report");
+  REQUIRE(text.exit_code == 0);
+  for (const char* part : {"calibrated on 2 frames", "SQNR dB", "agreement %", "saturated %"}) REQUIRE(text.out.find(part) != std::string::npos);
 }
 
 TEST_CASE("plan for modelled hardware: strategies, bound, baselines, limits") {

@@ -135,6 +135,8 @@ struct DpuExecutor::Impl {
     static constexpr const char* kinds[] = {"conv", "add", "mul", "pool", "move"};
     const Instruction& op = program.instructions[i];
     DpuStep step{.name = op.name, .kernel = fmt::format("{} {}", kinds[op.work.index()], options.scalar ? "scalar" : "plain")};
+    step.tensor = program.buffers[op.output].tensor;
+    step.fix_point = program.buffers[op.output].fix_point;
     step.bytes = static_cast<std::int64_t>(program.buffers[op.output].bytes + weight_bytes[i]);
     for (const std::size_t b : op.inputs) step.bytes += static_cast<std::int64_t>(program.buffers[b].bytes);
     if (const auto* conv = std::get_if<ConvSpec>(&op.work)) {

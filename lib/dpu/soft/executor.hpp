@@ -24,6 +24,8 @@ struct DpuExecutorOptions {
 struct DpuStep {
   std::string name;      ///< of the node
   std::string kernel;    ///< what runs it
+  TensorId tensor = 0;   ///< what it writes, or writes a part of
+  int fix_point = 0;     ///< of that tensor
   std::int64_t macs = 0;   ///< multiplications with real input; those with padding are not counted
   std::int64_t bytes = 0;  ///< input, output and weights, each once
 };
