@@ -15,7 +15,7 @@ struct Entry {
   std::int64_t min_size;  ///< below it a pool or a convolution would have no output
 };
 
-constexpr std::array<Entry, 11> networks{{
+constexpr std::array<Entry, 12> networks{{
     {"lenet5", zoo_lenet5, 16},
     {"alexnet", zoo_alexnet, 63},
     {"googlenet", zoo_googlenet, 31},
@@ -27,6 +27,7 @@ constexpr std::array<Entry, 11> networks{{
     {"resnet50", zoo_resnet50, 1},
     {"resnet101", zoo_resnet101, 1},
     {"resnet152", zoo_resnet152, 1},
+    {"densenet121", zoo_densenet121, 29},
 }};
 constexpr std::int64_t max_size = 8192;
 constexpr int max_classes = 1'000'000;

@@ -121,6 +121,13 @@ TensorId ZooNet::max_pool(const std::string& name, TensorId x, int kernel, int s
   return put(Op::max_pool, name, std::move(node));
 }
 
+TensorId ZooNet::average_pool(const std::string& name, TensorId x, int kernel, int stride) {
+  Node node{.inputs = {x}};
+  node.window.kernel_h = node.window.kernel_w = kernel;
+  node.window.stride_h = node.window.stride_w = stride;
+  return put(Op::average_pool, name, std::move(node));
+}
+
 TensorId ZooNet::global_average_pool(const std::string& name, TensorId x) {
   return put(Op::global_average_pool, name, {.inputs = {x}});
 }

@@ -54,6 +54,7 @@ class ZooNet {
   TensorId relu6(const std::string& name, TensorId x);
   TensorId max_pool(const std::string& name, TensorId x, int kernel, int stride, int pad = 0,
                     bool ceil_mode = false);
+  TensorId average_pool(const std::string& name, TensorId x, int kernel, int stride);
   TensorId global_average_pool(const std::string& name, TensorId x);
   /// Down to `size` x `size`. An identity where the map already has that size, or is smaller: then the
   /// classifier behind it shrinks with the map.
@@ -87,6 +88,7 @@ Graph zoo_alexnet(const ZooOptions& options);
 Graph zoo_vgg16(const ZooOptions& options);
 Graph zoo_squeezenet1_1(const ZooOptions& options);
 Graph zoo_googlenet(const ZooOptions& options);
+Graph zoo_densenet121(const ZooOptions& options);
 Graph zoo_mobilenet_v1(const ZooOptions& options);
 Graph zoo_mobilenet_v2(const ZooOptions& options);
 Graph zoo_resnet18(const ZooOptions& options);

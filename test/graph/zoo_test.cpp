@@ -49,7 +49,7 @@ TEST_CASE("zoo networks have the published numbers of parameters and multiplicat
       {"mobilenet_v1", {4'231'976, 0.569}}, {"mobilenet_v2", {3'504'872, 0.301}},
       {"vgg16", {138'357'544, 15.470}},     {"resnet18", {11'689'512, 1.814}},
       {"resnet50", {25'557'032, 4.089}},    {"resnet101", {44'549'160, 7.801}},
-      {"resnet152", {60'192'808, 11.514}}};
+      {"resnet152", {60'192'808, 11.514}},  {"densenet121", {7'978'856, 2.834}}};
   REQUIRE(Graph::zoo_names().size() == published.size());
   for (const std::string& name : Graph::zoo_names()) {
     INFO(name);
@@ -76,6 +76,10 @@ TEST_CASE("zoo networks use torchvision's names") {
   CHECK(g.nodes()[4].module == "layer1.0");
   CHECK(Graph::zoo("mobilenet_v2").find_tensor("features.18.1.running_mean"));
   CHECK(Graph::zoo("googlenet").find_tensor("inception4b.branch3.1.conv.weight"));
+  const Graph dense = Graph::zoo("densenet121");
+  CHECK(dense.tensor(*dense.find_tensor("features.denseblock4.denselayer16.conv1.weight")).shape == Shape{128, 992, 1, 1});
+  CHECK(dense.tensor(*dense.find_tensor("features.transition3.conv.weight")).shape == Shape{512, 1024, 1, 1});
+  CHECK(dense.tensor(*dense.find_tensor("features.norm5.weight")).shape == Shape{1024});
 }
 
 TEST_CASE("zoo options choose size, classes and seed") {
@@ -96,7 +100,7 @@ TEST_CASE("zoo options choose size, classes and seed") {
 
 TEST_CASE("zoo networks exist at the smallest size they name and refuse smaller ones") {
   const std::map<std::string, std::int64_t> smallest{
-      {"lenet5", 16}, {"alexnet", 63}, {"googlenet", 31}, {"squeezenet1_1", 25}, {"vgg16", 32}};
+      {"lenet5", 16}, {"alexnet", 63}, {"googlenet", 31}, {"squeezenet1_1", 25}, {"vgg16", 32}, {"densenet121", 29}};
   for (const auto& [name, size] : smallest) {
     INFO(name);
     CHECK_NOTHROW(Graph::zoo(name, {.input_size = size, .classes = 2}));
