@@ -28,6 +28,7 @@ struct Options {
   std::uint64_t first = 1;
   std::size_t count = 800;
   double minutes = 60, most_gmacs = 5, most_million_weights = 40;
+  bool only_test = false;
   MeasureNetOptions measure;
   std::string output;
 };
@@ -136,7 +137,7 @@ void run(const Options& o) {
   std::uint64_t seed = before.networks > 0 ? before.last_seed + std::uint64_t{1} : o.first;
   for (; before.networks + chunk.networks() < o.count && sc::Clock::now() < end; ++seed) {
     const auto net = draw(seed, o);
-    if (!net) continue;
+    if (!net || (o.only_test && !is_test(net->skeleton))) continue;
     const auto started = sc::Clock::now();
     const MeasuredNet m = measure_net(*net, devices, is_test(net->skeleton), o.measure);
     write_net(out, m.sample, static_cast<std::uint32_t>(seed), m.times);
@@ -162,6 +163,7 @@ int main(int argc, char** argv) {
   app.add_option("--most-gmacs", o.most_gmacs, "no larger networks")->capture_default_str();
   app.add_option("--most-million-weights", o.most_million_weights, "no larger networks")
       ->capture_default_str();
+  app.add_flag("--only-test", o.only_test, "only networks of the test part");
   app.add_option("--runs", o.measure.runs, "timed runs of a piece")->capture_default_str();
   app.add_option("--rounds", o.measure.rounds, "of five runs per half, for cuts timed directly")
       ->capture_default_str();
