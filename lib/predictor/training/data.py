@@ -1,5 +1,6 @@
 """Reads what predictor_data and predictor_measure write: networks with the times of a pair of devices."""
 import json
+import lzma
 
 import numpy as np
 
@@ -12,7 +13,7 @@ class Pair:
     """What the card beside a data set says of the two devices; known to every predictor, trees included."""
 
     def __init__(self, path):
-        with open(f"{path}.json") as file:
+        with open(f"{path.removesuffix('.xz')}.json") as file:
             self.card = json.load(file)
         self.measured = self.card["truth"] == "measured"
         self.batch, self.noise = self.card["batch"], self.card["training_noise"]
@@ -60,7 +61,8 @@ class Net:
 
 
 def load(path):
-    words, pair = np.fromfile(path, np.float32), Pair(path)
+    with (lzma.open if path.endswith(".xz") else open)(path, "rb") as file:
+        words, pair = np.frombuffer(bytearray(file.read()), np.float32), Pair(path)
     nets, at = [], 0
     while at < len(words):
         nets.append(Net(words, at, pair))
