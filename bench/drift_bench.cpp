@@ -2,7 +2,7 @@
 // Virtual devices take the modelled times (zoo set, DPU batch 6); one of them then takes twice as long. JSON
 // lines: `replanned_ms` is measured from the moment of the slowdown, the intervals are the pipeline's own,
 // `best_ms` is modelled: the best mix that could have been planned for the slow device.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <atomic>
 #include <nlohmann/json.hpp>

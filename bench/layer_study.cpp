@@ -5,7 +5,7 @@
 // --layers FILE` draws them.
 //
 //     layer_study --devices dpu:0=software,cpu > layers.jsonl
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
 #include <cmath>

@@ -2,7 +2,7 @@
 //
 //     paper_tables --json                 both papers
 //     paper_tables --json --modelled      without the part that measures this machine (minutes)
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
 #include <cmath>

@@ -4,7 +4,7 @@
 // plan and one per network.
 //
 //     plan_accuracy --nets resnet18,resnet50,mobilenet_v2,vgg16 --rounds 5
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>

@@ -1,6 +1,6 @@
 // Do plans run as fast as they were predicted to? The pipeline executes every kind of plan on virtual devices that take the modelled times
 // (DPU batch 6), and the interval between results is measured. JSON lines; `predicted_ms` is modelled, `measured_ms` is the pipeline's own.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 #include <nlohmann/json.hpp>

@@ -1,6 +1,6 @@
 #include "splitcnn/open.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <fstream>

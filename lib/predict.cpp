@@ -1,7 +1,7 @@
 // Partitioner::predict: here, because the predictor and the partitioner's ways of measuring do not know each other.
 #include "splitcnn/predictor.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,7 +1,7 @@
 // Here, because the partitioner does not know the pipeline.
 #include "splitcnn/trial.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

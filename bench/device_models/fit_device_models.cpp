@@ -1,6 +1,6 @@
 // Fits the two parameter sets of docs/device-models.md from the data beside this file and prints them with their errors, JSON lines.
 // Everything printed is modelled.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 #include <nlohmann/json.hpp>

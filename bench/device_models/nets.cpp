@@ -1,6 +1,6 @@
 #include "device_models/nets.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <array>
 

@@ -10,7 +10,7 @@
 //     gpu_bench --check-peer [NET...]       no GPU: what peers/torch_tail.py computes on the CPU, beside the library
 //     gpu_bench --table FILE                only the table, of lines measured before
 #include <CLI/CLI.hpp>
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <ctime>
 #include <deque>

@@ -1,6 +1,6 @@
 #include "torch_peer.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstdlib>
 #include <fstream>

@@ -1,7 +1,7 @@
 // splitcnn bench: a split beside its baselines, with the same frames, overlap and buffers.
 #include "bench.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

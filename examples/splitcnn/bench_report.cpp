@@ -1,5 +1,5 @@
 // The bench's numbers as one JSON object and as tables.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "bench.hpp"
 #include "terminal.hpp"

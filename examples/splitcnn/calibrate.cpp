@@ -1,5 +1,5 @@
 // splitcnn calibrate: chooses the fix points of a model on a few frames and stores them beside it.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <fstream>
 

@@ -1,5 +1,5 @@
 // splitcnn doctor: what is on this machine, which versions, and why something fell back.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "terminal.hpp"
 #include "tool.hpp"

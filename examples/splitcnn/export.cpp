@@ -1,5 +1,5 @@
 // splitcnn export: the head as the DPU computes it, as an ONNX file for other runtimes or as an xmodel for the vendor's.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

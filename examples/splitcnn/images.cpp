@@ -2,7 +2,7 @@
 #define STB_IMAGE_IMPLEMENTATION
 #define STBI_NO_HDR
 #define STBI_NO_LINEAR
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <stb/stb_image.h>
 
 #include <algorithm>

@@ -1,5 +1,5 @@
 // splitcnn inspect: what a model consists of and where it can be cut.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,5 +1,5 @@
 // splitcnn: the library on the command line. One file per command.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "tool.hpp"
 

@@ -1,5 +1,5 @@
 // Models, their sidecars and their frames.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <fstream>
 #include <random>

@@ -1,5 +1,5 @@
 // splitcnn plan: the best plan by a profile, and why.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 
@@ -79,8 +79,10 @@ void plan(const Options& options) {
     print_plan(parts, choice, rows, names);
     if (options.try_out) print_tried(tried);
     if (forecast) {
+      std::string contenders;
+      for (const int k : forecast->contenders) contenders += fmt::format("{}{}", contenders.empty() ? "" : ", ", k);
       fmt::print("best single cut {}: {:.3f} ms predicted, {:.3f} to {:.3f} with the predictor's confidence; worth measuring: {}\n", forecast->k,
-                 forecast->interval_ms, forecast->low_ms, forecast->high_ms, fmt::join(forecast->contenders, ", "));
+                 forecast->interval_ms, forecast->low_ms, forecast->high_ms, contenders);
     }
   }
 }

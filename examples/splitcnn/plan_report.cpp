@@ -1,5 +1,5 @@
 // What `plan` prints: one JSON object, or the table of cuts and the choice in words.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 

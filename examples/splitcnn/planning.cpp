@@ -1,5 +1,5 @@
 // From --devices and --cut to a plan.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cctype>

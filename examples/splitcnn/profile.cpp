@@ -1,5 +1,5 @@
 // splitcnn profile: measures every prefix and suffix of a model on the devices here.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 

@@ -1,5 +1,5 @@
 // splitcnn replay: runs a recording again, on the same devices or on others.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

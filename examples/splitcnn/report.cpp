@@ -1,5 +1,5 @@
 // splitcnn report: one self-contained page about a model on two devices.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,5 +1,5 @@
 // The layer study in the report: which device suits which size.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 #include <fstream>

@@ -1,5 +1,5 @@
 // The timeline of the report from a trace of a real run.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <fstream>

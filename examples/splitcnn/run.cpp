@@ -1,5 +1,5 @@
 // splitcnn run: frames from a file through a model, outputs into files.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <exception>
 #include <fstream>

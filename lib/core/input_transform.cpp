@@ -1,6 +1,6 @@
 #include "splitcnn/input_transform.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 #include <cstring>

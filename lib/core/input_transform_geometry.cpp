@@ -1,6 +1,6 @@
 #include "core/input_transform_geometry.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <numeric>

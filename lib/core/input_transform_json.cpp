@@ -1,6 +1,6 @@
 #include "core/input_transform_json.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 #include <cstdlib>

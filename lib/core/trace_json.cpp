@@ -1,6 +1,6 @@
 // Events of a trace as Chrome's trace-event JSON: complete events (X) for spans, nestable async ones (b, e) for what overlaps,
 // flow events (s, t, f) for the arrows of a frame, instants (i) for marks, metadata (M) for names.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <iterator>
@@ -68,7 +68,7 @@ class TraceWriter {
   template <class... Args>
   void line(const char* format, const Args&... args) {
     out_ += '{';
-    fmt::format_to(std::back_inserter(out_), fmt::runtime(format), args...);
+    out_ += fmt::vformat(format, fmt::make_format_args(args...));
     out_ += "},\n";
   }
 

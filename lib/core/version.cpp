@@ -1,7 +1,7 @@
 #include "splitcnn/version.hpp"
 
 #include <dnnl.hpp>
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "core/build_facts.hpp"
 

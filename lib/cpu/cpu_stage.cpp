@@ -1,6 +1,6 @@
 #include "splitcnn/cpu_stage.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <optional>

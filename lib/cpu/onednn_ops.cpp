@@ -1,6 +1,6 @@
 #include "cpu/onednn_ops.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

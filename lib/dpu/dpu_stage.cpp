@@ -1,6 +1,6 @@
 #include "splitcnn/dpu_stage.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "dpu/remote/manifest.hpp"
 #include "dpu/remote/remote_head.hpp"

@@ -1,5 +1,5 @@
 // Fine tuning of weights: gathers, per layer, what the INT8 network feeds it and what the float network makes of the same frames.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

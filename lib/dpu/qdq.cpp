@@ -1,6 +1,6 @@
 // save_qdq: a DPU segment as an ONNX model that other runtimes run. Every lowered operation becomes float operators whose result is stored in
 // int8; weights are the DPU's own bytes.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

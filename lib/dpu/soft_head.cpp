@@ -1,6 +1,6 @@
 #include "dpu/soft_head.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <optional>

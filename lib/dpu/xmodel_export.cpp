@@ -1,6 +1,6 @@
 // save_xmodel: a DPU segment as an xmodel. The operations are those of the software DPU's program, so that
 // both compute the same bytes; the file itself is made by XIR, which is in the worker.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/wait.h>
 #include <unistd.h>
 

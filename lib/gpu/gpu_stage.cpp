@@ -1,7 +1,7 @@
 // GpuStage: the plug-in where it and a GPU are there, the CPU in FP16-storage mode where not.
 #include "splitcnn/gpu_stage.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <charconv>

@@ -1,6 +1,6 @@
 #include "graph/dpu_engines.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <initializer_list>

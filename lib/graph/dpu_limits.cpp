@@ -1,6 +1,6 @@
 #include "graph/dpu_limits.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,5 +1,5 @@
 // Graph::hash: 64-bit FNV-1a over a canonical little-endian byte stream, so that equal graphs hash equal on every machine.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <bit>
 #include <cstring>

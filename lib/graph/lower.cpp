@@ -1,6 +1,6 @@
 #include "graph/lower.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

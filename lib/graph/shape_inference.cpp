@@ -1,6 +1,6 @@
 #include "graph/shape_inference.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 

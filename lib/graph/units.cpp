@@ -1,6 +1,6 @@
 /// Dividing a graph into units. Blocks are found from the structure alone: a tensor with several readers
 /// forks, the first node that every path from there passes joins, and what lies between is one block.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <unordered_set>

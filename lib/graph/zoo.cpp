@@ -1,8 +1,8 @@
-#include <fmt/format.h>
-#include <fmt/ranges.h>
+#include <fmt/core.h>
 
 #include <array>
 
+#include "core/listed.hpp"
 #include "graph/zoo_net.hpp"
 
 namespace splitcnn::inline v0 {
@@ -56,7 +56,7 @@ Graph Graph::zoo(std::string_view name, const ZooOptions& options) {
     return entry.build(options);
   }
   throw Error{Errc::bad_argument, fmt::format("zoo: no network is called '{}'; use one of {}", name,
-                                              fmt::join(zoo_names(), ", "))};
+                                              listed(zoo_names()))};
 }
 
 }  // namespace splitcnn::inline v0

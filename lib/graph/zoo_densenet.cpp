@@ -1,7 +1,7 @@
 /// DenseNet121 as torchvision builds it, with one difference that changes no value: a layer's new channels
 /// are appended to what it read, where torchvision joins all earlier outputs anew. So one tensor crosses
 /// between two layers.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <array>
 

@@ -1,5 +1,5 @@
 /// Networks without residual connections: LeNet-5, AlexNet, VGG16, SqueezeNet 1.1.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <array>
 

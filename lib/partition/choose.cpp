@@ -1,5 +1,5 @@
 // The best plan of any strategy by any objective, under limits.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

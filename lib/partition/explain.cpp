@@ -1,5 +1,5 @@
 // Why a cut was chosen, in one readable paragraph with the numbers.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

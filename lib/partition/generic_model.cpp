@@ -1,5 +1,5 @@
 // Devices by their data sheet, and the fits of such models and of links to measurements.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,5 +1,5 @@
 // Whole frames to either of two devices: the baseline that any split has to beat.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 

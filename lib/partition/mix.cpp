@@ -1,5 +1,5 @@
 // Two routes that share the frames: splits, whole networks, and any pair of them.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

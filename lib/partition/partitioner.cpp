@@ -1,6 +1,6 @@
 #include "splitcnn/partitioner.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,5 +1,5 @@
 // Measuring a profile: curves per device, what devices do to each other, what they draw.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,5 +1,5 @@
 // Layer switching on a profile: the chain of lib/partition/switching.hpp made of units, devices and links.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

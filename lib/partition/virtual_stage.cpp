@@ -1,6 +1,6 @@
 #include "partition/virtual_stage.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

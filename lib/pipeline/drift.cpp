@@ -1,6 +1,6 @@
 // Re-planning from inside a running pipeline: the watchdog gathers what each device did in a window, and the
 // Replanner says whether the routes get other shares.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

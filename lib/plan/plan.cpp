@@ -1,6 +1,6 @@
 #include "splitcnn/plan.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 #include <utility>

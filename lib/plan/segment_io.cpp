@@ -1,6 +1,6 @@
 #include "plan/segment_io.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

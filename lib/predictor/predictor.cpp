@@ -1,5 +1,5 @@
 // Features, both networks, and what follows for the cuts.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,5 +1,5 @@
 // From a weight file to a predictor: every number is checked, so that whatever loads can be run.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 

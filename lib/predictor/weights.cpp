@@ -1,6 +1,6 @@
 #include "predictor/weights.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <bit>
@@ -9,6 +9,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "core/listed.hpp"
 #include "splitcnn/error.hpp"
 
 namespace splitcnn::inline v0 {
@@ -122,7 +123,7 @@ SafeTensors SafeTensors::parse(std::span<const std::byte> file, const std::strin
 const float* SafeTensors::tensor(const std::string& key, const std::vector<std::int64_t>& shape) const {
   const auto found = tensors_.find(key);
   if (found == tensors_.end()) bad(name_, fmt::format("tensor '{}' is missing", key));
-  if (found->second.shape != shape) bad(name_, fmt::format("tensor '{}' has another shape than [{}]", key, fmt::join(shape, ", ")));
+  if (found->second.shape != shape) bad(name_, fmt::format("tensor '{}' has another shape than [{}]", key, listed(shape)));
   return numbers_.data() + found->second.first;
 }
 

@@ -1,6 +1,6 @@
 #include "quant/weight_file.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cerrno>
 #include <cstring>

@@ -1,5 +1,5 @@
 // What importing makes of good models: real ones, one per operator and opset, and unusual but valid files.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <map>
 

@@ -1,6 +1,6 @@
 #include "dpu/remote/golden.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cstring>

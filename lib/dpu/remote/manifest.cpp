@@ -1,6 +1,6 @@
 #include "dpu/remote/manifest.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <fstream>
 

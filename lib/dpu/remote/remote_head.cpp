@@ -1,6 +1,6 @@
 #include "dpu/remote/remote_head.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 #include "dpu/remote/supervisor.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>

@@ -1,6 +1,6 @@
 #include "dpu/soft/moves.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 #include <functional>

@@ -1,5 +1,5 @@
 // The one symbol of the plug-in, and the functions of its table that concern segments and contexts.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cstring>

@@ -1,5 +1,5 @@
 // One request at a time: memory, handles, and a CUDA graph per slot and batch size.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 #include "gpu/cuda/conv_shape.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace splitcnn::inline v0::gpu::cuda {
 

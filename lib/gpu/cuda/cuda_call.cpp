@@ -1,6 +1,6 @@
 #include "gpu/cuda/cuda_call.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstring>
 #include <new>

@@ -1,6 +1,6 @@
 #include "gpu/cuda/descriptor.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <utility>

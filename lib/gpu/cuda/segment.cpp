@@ -1,6 +1,6 @@
 // A loaded program: copied, its weights uploaded once, its plans chosen per batch size and kept in the cache
 // on disk.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <nlohmann/json.hpp>
 

@@ -1,6 +1,6 @@
 #include "gpu/tail/build.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "gpu/tail/builder.hpp"
 #include "graph/residual.hpp"

@@ -1,6 +1,6 @@
 #include "gpu/tail/builder.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstring>
 #include <limits>

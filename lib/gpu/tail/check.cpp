@@ -1,5 +1,5 @@
 // The hash of a program, and whether it stays inside its memory.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 // Graph::save: the internal form as ONNX. Everything is written so that importing it again gives the same
 // graph.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <climits>

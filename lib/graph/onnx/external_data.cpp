@@ -1,6 +1,6 @@
 #include "graph/onnx/external_data.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <charconv>

@@ -1,5 +1,5 @@
 // Graph::load and Graph::parse: bytes to a model message, with everything bounded before memory is taken.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <google/protobuf/io/coded_stream.h>
 
 #include <climits>

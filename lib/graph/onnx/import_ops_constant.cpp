@@ -1,6 +1,6 @@
 // Sources of constants, and operators that exist only in shape arithmetic: their inputs must be known at
 // load.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

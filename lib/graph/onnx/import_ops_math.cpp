@@ -1,5 +1,5 @@
 // Activations, arithmetic, matrix products and reductions.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cfloat>
 #include <limits>

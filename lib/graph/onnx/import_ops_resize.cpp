@@ -1,5 +1,5 @@
 // Resize and its older form Upsample.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,5 +1,5 @@
 // Operators that move elements: all of them also run on constants, which is how shape arithmetic folds away.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,5 +1,5 @@
 // Operators with a window over height and width, and those that work per channel.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <array>
 

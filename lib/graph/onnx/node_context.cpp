@@ -1,6 +1,6 @@
 #include "graph/onnx/node_context.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 #include "graph/onnx/qdq.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 #include <cstring>

@@ -1,6 +1,6 @@
 #include "graph/onnx/tensor_data.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <bit>
