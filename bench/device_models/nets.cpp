@@ -8,9 +8,9 @@ namespace {
 
 using namespace splitcnn;
 
-class Net {
+class NetBuilder {
  public:
-  Net(const std::string& name, std::int64_t h, std::int64_t w) : builder_{name} { x = builder_.input("image", {1, 3, h, w}); }
+  NetBuilder(const std::string& name, std::int64_t h, std::int64_t w) : builder_{name} { x = builder_.input("image", {1, 3, h, w}); }
 
   TensorId conv(TensorId in, std::int64_t out, int kernel, int stride, bool relu = true) {
     const std::int64_t channels = builder_.shape(in)[1];
@@ -65,7 +65,7 @@ class Net {
 
 enum class StrideAt { first_block, last_block };
 
-TensorId bottleneck(Net& net, TensorId x, std::int64_t width, int stride) {
+TensorId bottleneck(NetBuilder& net, TensorId x, std::int64_t width, int stride) {
   TensorId y = net.conv(x, width, 1, 1);
   y = net.conv(y, width, 3, stride);
   y = net.conv(y, 4 * width, 1, 1, false);
@@ -79,7 +79,7 @@ TensorId bottleneck(Net& net, TensorId x, std::int64_t width, int stride) {
 }
 
 Graph resnet(const std::string& name, const std::array<int, 4>& blocks, StrideAt where, std::int64_t h, std::int64_t w, bool classifier) {
-  Net net{name, h, w};
+  NetBuilder net{name, h, w};
   TensorId x = net.pool(net.conv(net.x, 64, 7, 2), 3, 2, 1);
   for (std::size_t stage = 0; stage < 4; ++stage) {
     for (int i = 0; i < blocks[stage]; ++i) {
@@ -93,7 +93,7 @@ Graph resnet(const std::string& name, const std::array<int, 4>& blocks, StrideAt
 }
 
 Graph vgg19() {
-  Net net{"vgg19", 224, 224};
+  NetBuilder net{"vgg19", 224, 224};
   TensorId x = net.x;
   for (const auto& [repeat, out] : {std::pair{2, 64}, {2, 128}, {4, 256}, {4, 512}, {4, 512}}) {
     for (int i = 0; i < repeat; ++i) x = net.conv(x, out, 3, 1);

@@ -17,7 +17,7 @@ namespace {
 
 constexpr int alternations = 5;
 
-struct Options {
+struct BenchOptions {
   std::string model, devices = "dpu,gpu";
   std::optional<int> cut;
   std::size_t frames = 100, depth = 0;
@@ -232,7 +232,7 @@ sc::Plan interleave_plan(const sc::Partitioner& parts, const Measurement& a, con
 
 class Bench {
  public:
-  Bench(const Options& options, const Model& model)
+  Bench(const BenchOptions& options, const Model& model)
       : options_{options},
         model_{model},
         specs_{device_specs(options.devices)},
@@ -301,7 +301,7 @@ class Bench {
     }
   }
 
-  const Options& options_;
+  const BenchOptions& options_;
   const Model& model_;
   std::vector<std::string> specs_;
   sc::Partitioner parts_;
@@ -310,7 +310,7 @@ class Bench {
   BenchReport report_;
 };
 
-void bench(const Options& options) {
+void bench(const BenchOptions& options) {
   const Model model = open_model(options.model);
   const BenchReport report = Bench{options, model}.run();
   fmt::print("{}", options.json ? to_json(report).dump() + '\n' : to_text(report));
@@ -319,7 +319,7 @@ void bench(const Options& options) {
 }  // namespace
 
 void add_bench(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<BenchOptions>();
   CLI::App* command =
       app.add_subcommand("bench", "Measures a split beside all-DPU, all-GPU and whole frames to either");
   command->add_option("MODEL", options->model, "ONNX file or zoo:NAME")->required();

@@ -11,7 +11,7 @@ namespace tool {
 
 namespace {
 
-struct Options {
+struct CalibrateOptions {
   std::string model, frames, resize, sampling, order, labels;
   std::vector<float> mean, scale, std_dev;
   std::optional<int> short_side;
@@ -37,7 +37,7 @@ std::array<float, 3> three(const std::vector<float>& values, const char* option)
 }
 
 /// What the sidecar says, changed by what the command line says; nullopt when neither says anything.
-std::optional<sc::InputTransform> transform_of(const Options& options, const sc::Sidecar& sidecar) {
+std::optional<sc::InputTransform> transform_of(const CalibrateOptions& options, const sc::Sidecar& sidecar) {
   sc::InputTransform t = sidecar.input_transform.value_or(sc::InputTransform{});
   bool given = sidecar.input_transform.has_value();
   const auto set = [&given](auto& field, const auto& value) {
@@ -75,7 +75,7 @@ std::vector<std::string> read_labels(const std::string& path) {
   return labels;
 }
 
-void calibrate(const Options& options) {
+void calibrate(const CalibrateOptions& options) {
   Model model = open_model(options.model);
   if (model.zoo) {
     throw sc::Error{
@@ -113,7 +113,7 @@ void calibrate(const Options& options) {
 }  // namespace
 
 void add_calibrate(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<CalibrateOptions>();
   CLI::App* command = app.add_subcommand(
       "calibrate", "Chooses INT8 fix points on a few frames; stores them beside the model");
   command->add_option("MODEL", options->model, "ONNX file")->required();

@@ -1,7 +1,7 @@
 // splitcnn calibrate --report: what INT8 does to every layer and at every cut.
 #include "calibrate_report.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 
@@ -15,7 +15,7 @@ constexpr std::size_t most_frames = 32;  // that the report runs
 
 std::string decibels(double db) { return std::isnan(db) ? "-" : std::isinf(db) ? "exact" : fmt::format("{:.1f}", db); }
 std::string percent(double share) { return std::isnan(share) ? "-" : fmt::format("{:.2f}", 100 * share); }
-nlohmann::json number(double value) { return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(nullptr); }
+nlohmann::json json_number(double value) { return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(nullptr); }
 
 nlohmann::json report_json(const sc::Partitioner& parts, const sc::Quality& quality, const std::vector<double>& agreement) {
   nlohmann::json layers = nlohmann::json::array(), cuts = nlohmann::json::array();
@@ -26,12 +26,12 @@ nlohmann::json report_json(const sc::Partitioner& parts, const sc::Quality& qual
                       {"weight_fix_point", l.weight_fix_point ? nlohmann::json(*l.weight_fix_point) : nlohmann::json(nullptr)},
                       {"equalised", l.equalised},
                       {"saturated_pct", 100 * l.saturated},
-                      {"sqnr_db", number(l.sqnr_db)}});
+                      {"sqnr_db", json_number(l.sqnr_db)}});
   }
   for (const sc::Cut& cut : parts.cuts()) {
     const auto k = static_cast<std::size_t>(cut.k);
     if (cut.k == 0 || !cut.legal) continue;
-    cuts.push_back({{"k", cut.k}, {"after", cut.after}, {"sqnr_db", number(quality.cut_sqnr_db[k])}, {"agreement_pct", 100 * agreement[k]}});
+    cuts.push_back({{"k", cut.k}, {"after", cut.after}, {"sqnr_db", json_number(quality.cut_sqnr_db[k])}, {"agreement_pct", 100 * agreement[k]}});
   }
   return {{"frames", quality.frames}, {"layers", layers}, {"cuts", cuts}};
 }

@@ -8,12 +8,12 @@ namespace tool {
 
 namespace {
 
-struct Options {
+struct DoctorOptions {
   std::string devices = "dpu,gpu,cpu";
   bool json = false;
 };
 
-void doctor(const Options& options) {
+void doctor(const DoctorOptions& options) {
   // The doctor prints every fallback itself; the same words on stderr would only repeat it.
   sc::set_log_handler([](sc::LogLevel, std::string_view) {});
   const sc::Devices devices = open_devices(device_specs(options.devices));
@@ -49,7 +49,7 @@ void doctor(const Options& options) {
 }  // namespace
 
 void add_doctor(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<DoctorOptions>();
   CLI::App* command =
       app.add_subcommand("doctor", "Says which devices and versions are here, and why something fell back");
   command->add_option("--devices", options->devices, "which to look for")->capture_default_str();

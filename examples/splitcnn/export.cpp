@@ -9,13 +9,13 @@ namespace tool {
 
 namespace {
 
-struct Options {
+struct ExportOptions {
   std::string model, output, tail, format = "qdq", worker;
   std::optional<int> head;
   sc::Granularity granularity = sc::Granularity::block;
 };
 
-sc::Cut choose_cut(const Options& options, const sc::Graph& graph) {
+sc::Cut choose_cut(const ExportOptions& options, const sc::Graph& graph) {
   const std::vector<sc::Cut> cuts = sc::cuts(graph, options.granularity);
   if (!options.head) {
     const auto last = std::find_if(cuts.rbegin(), cuts.rend(), [](const sc::Cut& c) { return c.legal && c.k > 0; });
@@ -30,7 +30,7 @@ sc::Cut choose_cut(const Options& options, const sc::Graph& graph) {
   return cuts[k];
 }
 
-void export_head(const Options& options) {
+void export_head(const ExportOptions& options) {
   const Model model = open_model(options.model);
   const sc::QuantizedGraph quant = calibration_of(model);
   const sc::Cut cut = choose_cut(options, model.graph);
@@ -51,7 +51,7 @@ void export_head(const Options& options) {
 }  // namespace
 
 void add_export(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ExportOptions>();
   CLI::App* command = app.add_subcommand("export", "Writes a head as quantised ONNX (QDQ) or as an xmodel");
   command->add_option("MODEL", options->model, "ONNX file with calibration, or zoo:NAME")->required();
   command->add_option("-o,--output", options->output, "file to write")->required()->type_name("FILE");

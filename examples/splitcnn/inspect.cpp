@@ -10,7 +10,7 @@ namespace tool {
 
 namespace {
 
-struct Options {
+struct InspectOptions {
   std::string model;
   bool json = false;
   sc::Granularity granularity = sc::Granularity::block;
@@ -65,7 +65,7 @@ std::string ranges(const std::vector<int>& ascending) {
   return text;
 }
 
-void print_table(const Model& model, sc::Granularity granularity) {
+void print_cuts(const Model& model, sc::Granularity granularity) {
   const sc::Graph& graph = model.graph;
   std::int64_t macs = 0, weights = 0;
   for (sc::NodeId n = 0; n < graph.nodes().size(); ++n) macs += graph.macs(n);
@@ -100,7 +100,7 @@ void print_table(const Model& model, sc::Granularity granularity) {
     fmt::print("\n{}", wrapped(fmt::format("Cut {}: {}", ranges(at), reason)));
 }
 
-void inspect_xmodel(const Options& options) {
+void inspect_xmodel(const InspectOptions& options) {
   const std::string text = sc::describe_xmodel(options.model);
   if (options.json) {
     fmt::print("{}\n", text);
@@ -119,20 +119,20 @@ void inspect_xmodel(const Options& options) {
   }
 }
 
-void inspect(const Options& options) {
+void inspect(const InspectOptions& options) {
   if (options.model.ends_with(".xmodel")) return inspect_xmodel(options);
   const Model model = open_model(options.model);
   if (options.json) {
     fmt::print("{}\n", inspect_json(model.graph, options.granularity).dump());
   } else {
-    print_table(model, options.granularity);
+    print_cuts(model, options.granularity);
   }
 }
 
 }  // namespace
 
 void add_inspect(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<InspectOptions>();
   CLI::App* command =
       app.add_subcommand("inspect", "Shows the units of a model and every place where it can be cut");
   command->add_option("MODEL", options->model, "ONNX file, zoo:NAME, or FILE.xmodel")->required();

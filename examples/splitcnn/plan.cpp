@@ -10,7 +10,7 @@ namespace tool {
 
 namespace {
 
-struct Options {
+struct PlanOptions {
   std::string model, output, objective = "interval", strategy = "best", devices, weights;
   ProfileSource source;
   sc::Granularity granularity = sc::Granularity::block;
@@ -49,7 +49,7 @@ std::vector<sc::TriedPlan> try_out(const sc::Partitioner& parts, sc::Choice& cho
   return std::move(trial.tried);
 }
 
-void plan(const Options& options) {
+void plan(const PlanOptions& options) {
   const Model model = open_model(options.model);
   const auto [parts, profile, forecast] = open_profile(model, options.source, options.granularity);
   const std::vector<std::string> names = planned_devices(options.devices, profile);
@@ -156,7 +156,7 @@ Profiled open_profile(const Model& model, const ProfileSource& source, sc::Granu
 }
 
 void add_plan(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<PlanOptions>();
   CLI::App* command = app.add_subcommand("plan", "Chooses how to share a model between two devices by a profile and says why");
   command->add_option("MODEL", options->model, "ONNX file or zoo:NAME")->required();
   add_profile_source(*command, options->source);

@@ -10,7 +10,7 @@ namespace tool {
 
 namespace {
 
-struct Options {
+struct ProfileOptions {
   std::string model, output, devices = "dpu,gpu,cpu", frames;
   std::size_t most = 200;
   int runs = 7, contention_cuts = 3;
@@ -18,7 +18,7 @@ struct Options {
   sc::Granularity granularity = sc::Granularity::block;
 };
 
-void print_table(const sc::Partitioner& parts, const sc::Profile& profile) {
+void print_profile(const sc::Partitioner& parts, const sc::Profile& profile) {
   std::vector<Table::Column> columns{{"cut"}, {"after", Table::Align::left}};
   for (const sc::DeviceProfile& d : profile.devices) {
     columns.push_back({d.device + " before"});
@@ -51,7 +51,7 @@ void print_table(const sc::Partitioner& parts, const sc::Profile& profile) {
   }
 }
 
-void profile(const Options& options) {
+void profile(const ProfileOptions& options) {
   const Model model = open_model(options.model);
   const std::vector<std::string> specs = device_specs(options.devices);
   const sc::Partitioner parts = partitioner_for(model, specs, options.granularity);
@@ -80,14 +80,14 @@ void profile(const Options& options) {
                            .dump());
     return;
   }
-  print_table(parts, *result);
+  print_profile(parts, *result);
   if (!options.output.empty()) fmt::print("written to {}\n", options.output);
 }
 
 }  // namespace
 
 void add_profile(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ProfileOptions>();
   CLI::App* command = app.add_subcommand("profile", "Measures every piece of a model on every device");
   command->add_option("MODEL", options->model, "ONNX file or zoo:NAME")->required();
   command->add_option("-o,--output", options->output, "profile file to write")->type_name("P.json");

@@ -9,12 +9,12 @@ namespace tool {
 
 namespace {
 
-struct Options {
+struct ReplayOptions {
   std::string model, recording, devices = "dpu,gpu,cpu";
   bool json = false;
 };
 
-nlohmann::json to_json(const sc::Replay& r) {
+nlohmann::json replay_json(const sc::Replay& r) {
   nlohmann::json value{{"batches", r.batches},     {"frames", r.frames}, {"tensors", r.tensors},
                        {"different", r.different}, {"failed", r.failed}, {"failed_now", r.failed_now},
                        {"skipped", r.skipped},     {"first", nullptr}};
@@ -28,7 +28,7 @@ nlohmann::json to_json(const sc::Replay& r) {
   return value;
 }
 
-void replay(const Options& options) {
+void replay(const ReplayOptions& options) {
   const Model model = open_model(options.model);
   const std::vector<std::string> specs = device_specs(options.devices);
   const bool on_dpu = std::any_of(specs.begin(), specs.end(), [](const std::string& s) { return is_dpu(s); });
@@ -36,7 +36,7 @@ void replay(const Options& options) {
   if (on_dpu) quant = calibration_of(model);
   const sc::Replay r = sc::replay_recording(options.recording, model.graph, quant, open_devices(specs));
   if (options.json) {
-    fmt::print("{}\n", to_json(r).dump());
+    fmt::print("{}\n", replay_json(r).dump());
     return;
   }
   fmt::print("{} batches, {} frames through the stages of '{}': {} of {} tensors differ\n", r.batches,
@@ -50,7 +50,7 @@ void replay(const Options& options) {
 }  // namespace
 
 void add_replay(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ReplayOptions>();
   CLI::App* command =
       app.add_subcommand("replay", "Runs a recording again and names the first tensor that differs");
   command->add_option("MODEL", options->model, "ONNX file or zoo:NAME, the one that was recorded")

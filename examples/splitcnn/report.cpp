@@ -14,7 +14,7 @@ namespace tool {
 
 namespace {
 
-struct Options {
+struct ReportOptions {
   std::string model, output = "report.html", devices, trace, layers;
   ProfileSource source;
   sc::Granularity granularity = sc::Granularity::block;
@@ -34,7 +34,7 @@ constexpr const char* style =
 
 class Page {
  public:
-  Page(const Model& model, const Profiled& p, std::vector<std::string> devices, const Options& options)
+  Page(const Model& model, const Profiled& p, std::vector<std::string> devices, const ReportOptions& options)
       : model_{model}, options_{options}, parts_{p.parts}, profile_{p.profile}, devices_{std::move(devices)},
         choice_{parts_.choose(profile_, {.a = devices_[0], .b = devices_[1]})},
         rows_{parts_.candidates(profile_, {.head = devices_[0], .tail = devices_[1]})} {
@@ -172,7 +172,7 @@ class Page {
   }
 
   const Model& model_;
-  const Options& options_;
+  const ReportOptions& options_;
   const sc::Partitioner& parts_;
   const sc::Profile& profile_;
   std::vector<std::string> devices_;
@@ -181,7 +181,7 @@ class Page {
   std::optional<std::size_t> cut_;  ///< the best single cut inside the network
 };
 
-void report(const Options& options) {
+void report(const ReportOptions& options) {
   const Model model = open_model(options.model);
   const Profiled profiled = open_profile(model, options.source, options.granularity);
   const Page page{model, profiled, planned_devices(options.devices, profiled.profile), options};
@@ -195,7 +195,7 @@ void report(const Options& options) {
 std::string colour_of(const std::string& device) { return is_dpu(device) ? "#0b6e99" : is_gpu(device) ? "#b4520c" : "#5b4b8a"; }
 
 void add_report(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ReportOptions>();
   CLI::App* command = app.add_subcommand("report", "Writes one page with the curves, the plan and its baselines");
   command->add_option("MODEL", options->model, "ONNX file or zoo:NAME")->required();
   add_profile_source(*command, options->source);

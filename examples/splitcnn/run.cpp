@@ -12,7 +12,7 @@ namespace tool {
 
 namespace {
 
-struct Options {
+struct RunOptions {
   std::string model, input, devices = "dpu,gpu", output_dir, plan, trace, record;
   std::string dpu_backend;
   sc::DpuWorkerOptions worker;
@@ -22,7 +22,7 @@ struct Options {
   sc::Granularity granularity = sc::Granularity::block;
 };
 
-sc::Plan plan_of(const Options& options, const Model& model, const std::vector<std::string>& specs) {
+sc::Plan plan_of(const RunOptions& options, const Model& model, const std::vector<std::string>& specs) {
   if (!options.plan.empty()) {
     const bool dpu = std::any_of(specs.begin(), specs.end(), is_dpu);
     sc::Plan plan =
@@ -35,7 +35,7 @@ sc::Plan plan_of(const Options& options, const Model& model, const std::vector<s
 }
 
 /// The devices with what --dpu-backend says.
-std::vector<std::string> dpu_specs(const Options& options) {
+std::vector<std::string> dpu_specs(const RunOptions& options) {
   std::vector<std::string> specs = device_specs(options.devices);
   for (std::string& spec : specs) {
     if (!options.dpu_backend.empty() && is_dpu(spec) && spec.find('=') == std::string::npos) spec.insert(device_name(spec).size(), "=" + options.dpu_backend);
@@ -136,7 +136,7 @@ std::string route_text(const sc::Plan& plan) {
   return text;
 }
 
-void run(const Options& options) {
+void run(const RunOptions& options) {
   const Model model = open_model(options.model);
   RawFrames frames{options.input, model.graph};
   const std::vector<std::string> specs = dpu_specs(options);
@@ -181,7 +181,7 @@ void run(const Options& options) {
 }  // namespace
 
 void add_run(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<RunOptions>();
   CLI::App* command = app.add_subcommand("run", "Runs frames from a file and writes the outputs");
   command->add_option("MODEL", options->model, "ONNX file or zoo:NAME")->required();
   command

@@ -22,7 +22,7 @@ float broadcast_at(const Shape& shape, const Values& values, const Index& at) {
   return values[flat(shape, own)];
 }
 
-float unary(const Node& node, float x) {
+float unary_value(const Node& node, float x) {
   const double v = x;
   const auto hard = [v](double alpha, double beta) { return std::max(0.0, std::min(1.0, alpha * v + beta)); };
   switch (node.op) {
@@ -333,7 +333,7 @@ std::vector<std::vector<float>> reference_node(const Graph& graph, const Node& n
     }
     default: {
       Values y;
-      for (const float v : x) y.push_back(unary(node, v));
+      for (const float v : x) y.push_back(unary_value(node, v));
       return {y};
     }
   }

@@ -23,7 +23,7 @@ constexpr float damping = 1;                           // few frames, all alike,
 constexpr std::size_t most_rows = 16384;              // examples per layer
 constexpr std::size_t most_floats = std::size_t{24} << 20;  // of float results that are kept at a time
 
-struct Extent {
+struct Area {
   std::int64_t n = 1, h = 1, w = 1, c = 1;
 };
 
@@ -40,7 +40,7 @@ struct Layer {
   std::size_t step = 0;          // of the DPU
   const ChannelScale *in = nullptr, *out = nullptr;
   std::optional<Skip> skip;
-  Extent from, to;
+  Area from, to;
   std::size_t rows = 0;          // examples per frame
   std::vector<float> units;      // per input channel: what one unit of the byte is worth
   std::vector<float> wanted;     // [frames][rows][out channels]
@@ -64,7 +64,7 @@ void for_each_place(const Layer& layer, std::size_t frame, const F& f) {
 /// What one output of one group sees of the INT8 input, with a 1 for the bias.
 void gather(const Layer& layer, std::span<const std::int8_t> bytes, std::size_t place, std::size_t group, float* x) {
   const Window& w = layer.op->window;
-  const Extent& in = layer.from;
+  const Area& in = layer.from;
   const auto at = static_cast<std::int64_t>(place), ox = at % layer.to.w, oy = at / layer.to.w % layer.to.h, n = at / (layer.to.w * layer.to.h);
   const std::size_t per = layer.per_group();
   for (int ky = 0; ky < w.kernel_h; ++ky) {
@@ -82,7 +82,7 @@ void gather(const Layer& layer, std::span<const std::int8_t> bytes, std::size_t 
   *x = 1;
 }
 
-Extent extent(const Shape& logical) {
+Area area_of(const Shape& logical) {
   if (logical.rank() == 4) return {logical[0], logical[2], logical[3], logical[1]};
   return {logical.elements() / std::max<std::int64_t>(logical.back(), 1), 1, 1, logical.back()};
 }
@@ -142,8 +142,8 @@ class Tuner {
       if (op.op != Op::conv || op.weights.empty()) continue;
       while (step < steps.size() && steps[step].macs == 0) ++step;
       Layer layer{.op = &op, .step = step++, .in = equalised(op.inputs[0]), .out = equalised(op.outputs[0])};
-      layer.from = extent(graph_.tensor(op.inputs[0]).shape);
-      layer.to = extent(graph_.tensor(op.outputs[0]).shape);
+      layer.from = area_of(graph_.tensor(op.inputs[0]).shape);
+      layer.to = area_of(graph_.tensor(op.outputs[0]).shape);
       if (op.dense) {
         layer.from = {op.dense_rows, op.window.kernel_h, op.window.kernel_w, op.in_channels};
         layer.to = {op.dense_rows, 1, 1, op.out_channels};

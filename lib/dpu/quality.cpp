@@ -1,7 +1,7 @@
 // The INT8 network beside the float one, tensor by tensor.
 #include "splitcnn/quality.hpp"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>
@@ -19,7 +19,7 @@ namespace splitcnn::inline v0 {
 namespace {
 
 /// Sums over frames.
-class Noise {
+class NoiseMeter {
  public:
   /// `factors`: what channel c was multiplied with before it became a byte; empty for none.
   void add(std::span<const float> wanted, std::span<const std::int8_t> bytes, int fix_point, std::span<const float> factors) {
@@ -100,7 +100,7 @@ class Meter {
 
   double crossing(NodeId last) const {
     Pair pair{quant_, last, options_.threads};
-    Noise noise;
+    NoiseMeter noise;
     for_each_frame([&](std::span<const Tensor> frame) {
       pair.feed(frame);
       pair.bytes().run();
@@ -116,7 +116,7 @@ class Meter {
     const std::vector<DpuStep> steps = pair.bytes().steps();
     std::map<TensorId, std::size_t> last_writer;
     for (std::size_t s = 0; s < steps.size(); ++s) last_writer[steps[s].tensor] = s;
-    std::vector<Noise> noise(steps.size());
+    std::vector<NoiseMeter> noise(steps.size());
     for_each_frame([&](std::span<const Tensor> frame) {
       pair.feed(frame);
       for (std::size_t s = 0; s < steps.size(); ++s) {

@@ -10,8 +10,6 @@ namespace splitcnn::inline v0 {
 
 namespace {
 
-bool is_constant(const Graph& graph, TensorId id) { return graph.tensor(id).constant; }
-
 bool batch_norm_affine(const Graph& graph, const Node& node, Affine& affine) {
   for (std::size_t i = 1; i < 5; ++i) {
     if (!is_constant(graph, node.inputs[i])) return false;

@@ -19,6 +19,8 @@ struct Affine {
   }
 };
 
+inline bool is_constant(const Graph& graph, TensorId id) { return graph.tensor(id).constant; }
+
 /// The activation a channel-wise affine node reads.
 TensorId affine_input(const Graph& graph, const Node& node);
 

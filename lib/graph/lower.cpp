@@ -45,8 +45,6 @@ bool takes_activation(Op op) {
   }
 }
 
-bool is_constant(const Graph& graph, TensorId id) { return graph.tensor(id).constant; }
-
 /// The only node that reads `id`, when nothing else (a graph output) needs it.
 std::optional<NodeId> only_reader(const Graph& graph, TensorId id) {
   const auto readers = graph.consumers(id);

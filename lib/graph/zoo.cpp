@@ -9,13 +9,13 @@ namespace splitcnn::inline v0 {
 
 namespace {
 
-struct Entry {
+struct Network {
   std::string_view name;
   Graph (*build)(const ZooOptions&);
   std::int64_t min_size;  ///< below it a pool or a convolution would have no output
 };
 
-constexpr std::array<Entry, 12> networks{{
+constexpr std::array<Network, 12> networks{{
     {"lenet5", zoo_lenet5, 16},
     {"alexnet", zoo_alexnet, 63},
     {"googlenet", zoo_googlenet, 31},
@@ -36,12 +36,12 @@ constexpr int max_classes = 1'000'000;
 
 std::vector<std::string> Graph::zoo_names() {
   std::vector<std::string> names;
-  for (const Entry& entry : networks) names.emplace_back(entry.name);
+  for (const Network& entry : networks) names.emplace_back(entry.name);
   return names;
 }
 
 Graph Graph::zoo(std::string_view name, const ZooOptions& options) {
-  for (const Entry& entry : networks) {
+  for (const Network& entry : networks) {
     if (entry.name != name) continue;
     if (options.input_size != 0 && (options.input_size < entry.min_size || options.input_size > max_size)) {
       throw Error{Errc::bad_argument,

@@ -56,7 +56,7 @@ Graph zoo_mobilenet_v1(const ZooOptions& options) {
 
 namespace {
 
-TensorId inverted_residual(ZooNet& net, const std::string& name, TensorId x, int out, int stride,
+TensorId inverted_residual_block(ZooNet& net, const std::string& name, TensorId x, int out, int stride,
                            int expand) {
   net.module(name);
   const auto in = static_cast<int>(net.shape(x)[1]);
@@ -96,7 +96,7 @@ Graph zoo_mobilenet_v2(const ZooOptions& options) {
   int child = 1;
   for (const Stage& stage : stages) {
     for (int i = 0; i < stage.repeats; ++i) {
-      x = inverted_residual(net, fmt::format("features.{}", child++), x, stage.out, i == 0 ? stage.stride : 1,
+      x = inverted_residual_block(net, fmt::format("features.{}", child++), x, stage.out, i == 0 ? stage.stride : 1,
                             stage.expand);
     }
   }

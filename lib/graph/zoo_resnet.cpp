@@ -20,7 +20,7 @@ struct Block {
   bool bottleneck = false;
 };
 
-TensorId conv_bn(ZooNet& net, const Block& b, int i, TensorId x, const ZooConv& conv, double gamma = 1) {
+TensorId block_conv(ZooNet& net, const Block& b, int i, TensorId x, const ZooConv& conv, double gamma = 1) {
   x = net.conv(fmt::format("{}.conv{}", b.name, i), x, conv);
   return net.batch_norm(fmt::format("{}.bn{}", b.name, i), x, gamma);
 }
@@ -29,14 +29,14 @@ TensorId residual_block(ZooNet& net, const Block& b, TensorId x) {
   net.module(b.name);
   TensorId y;
   if (b.bottleneck) {
-    y = net.relu(b.name + ".relu1", conv_bn(net, b, 1, x, {.out = b.width}));
+    y = net.relu(b.name + ".relu1", block_conv(net, b, 1, x, {.out = b.width}));
     y = net.relu(b.name + ".relu2",
-                 conv_bn(net, b, 2, y, {.out = b.width, .kernel = 3, .stride = b.stride, .pad = 1}));
-    y = conv_bn(net, b, 3, y, {.out = b.out}, branch_end_gamma);
+                 block_conv(net, b, 2, y, {.out = b.width, .kernel = 3, .stride = b.stride, .pad = 1}));
+    y = block_conv(net, b, 3, y, {.out = b.out}, branch_end_gamma);
   } else {
     y = net.relu(b.name + ".relu1",
-                 conv_bn(net, b, 1, x, {.out = b.width, .kernel = 3, .stride = b.stride, .pad = 1}));
-    y = conv_bn(net, b, 2, y, {.out = b.out, .kernel = 3, .pad = 1}, branch_end_gamma);
+                 block_conv(net, b, 1, x, {.out = b.width, .kernel = 3, .stride = b.stride, .pad = 1}));
+    y = block_conv(net, b, 2, y, {.out = b.out, .kernel = 3, .pad = 1}, branch_end_gamma);
   }
   TensorId skip = x;
   if (b.stride != 1 || net.shape(x)[1] != b.out) {

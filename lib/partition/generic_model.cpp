@@ -8,14 +8,13 @@
 #include "graph/dpu_limits.hpp"
 #include "partition/device_work.hpp"
 #include "partition/minimise.hpp"
+#include "partition/numbers.hpp"
 #include "partition/search.hpp"
 #include "plan/segment_io.hpp"
 
 namespace splitcnn::inline v0 {
 
 namespace {
-
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 double layer_ms(const GpuWork& work, const DeviceModel& d) {
   if (!work.kernel) return 0;

@@ -3,13 +3,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "partition/numbers.hpp"
 #include "plan/segment_io.hpp"
 
 namespace splitcnn::inline v0 {
 
 namespace {
-
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 struct Anchor {
   int k = 0;

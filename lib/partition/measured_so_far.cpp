@@ -9,8 +9,8 @@ namespace splitcnn::inline v0 {
 
 namespace {
 
-constexpr const char* format_name = "splitcnn-measuring";
-constexpr int format_version = 1;
+constexpr const char* kept_format = "splitcnn-measuring";
+constexpr int kept_version = 1;
 constexpr std::int64_t most_batch = 1'000'000;
 
 }  // namespace
@@ -29,7 +29,7 @@ MeasuredSoFar::MeasuredSoFar(std::filesystem::path path, std::string key)
 void MeasuredSoFar::read() {
   const nlohmann::json file = read_json(path_);
   const std::string where = path_.string();
-  check_format(file, format_name, format_version, where);
+  check_format(file, kept_format, kept_version, where);
   if (require<std::string>(file, "of", where) != key_) {
     throw Error{Errc::mismatch, where + ": is of another model, calibration, device or setting"};
   }
@@ -56,7 +56,7 @@ void MeasuredSoFar::write() {
   }
   write_json(
       path_,
-      {{"format", format_name}, {"version", format_version}, {"of", key_}, {"pieces", std::move(pieces)}});
+      {{"format", kept_format}, {"version", kept_version}, {"of", key_}, {"pieces", std::move(pieces)}});
   written_ = Clock::now();
 }
 

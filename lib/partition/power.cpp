@@ -3,16 +3,15 @@
 #include <dlfcn.h>
 
 #include <fstream>
-#include <limits>
 #include <thread>
 
+#include "partition/numbers.hpp"
 #include "partition/pieces.hpp"
 
 namespace splitcnn::inline v0 {
 
 namespace {
 
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 constexpr Millis window{1000};  // NVML's counters move ten times a second or so
 
 double read_number(const std::filesystem::path& path) {

@@ -4,15 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
+#include "partition/numbers.hpp"
 #include "plan/segment_io.hpp"
 
 namespace splitcnn::inline v0 {
 
 namespace {
-
-constexpr double infinite = std::numeric_limits<double>::infinity();
 
 Route route_of_cut(const Partitioner& parts, const Cut& cut, const SearchOptions& options) {
   const auto nodes = static_cast<NodeId>(parts.graph().nodes().size());

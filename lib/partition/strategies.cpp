@@ -5,14 +5,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "partition/numbers.hpp"
 #include "partition/search.hpp"
 #include "plan/segment_io.hpp"
 
 namespace splitcnn::inline v0 {
 
 namespace {
-
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 double element_bytes(std::string_view device) {
   const DeviceKind kind = device_kind(device);

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "graph/dpu_limits.hpp"
+#include "partition/numbers.hpp"
 #include "partition/search.hpp"
 #include "partition/switching.hpp"
 #include "plan/segment_io.hpp"
@@ -14,9 +15,7 @@ namespace splitcnn::inline v0 {
 
 namespace {
 
-constexpr double infinite = std::numeric_limits<double>::infinity();
-
-bool can_run(const Graph& graph, const Unit& unit, std::string_view device) {
+bool device_can_run(const Graph& graph, const Unit& unit, std::string_view device) {
   if (device_kind(device) != DeviceKind::dpu) return true;
   for (NodeId n = unit.first; n < unit.last; ++n) {
     if (!dpu_limits(graph, n).legal) return false;
@@ -33,7 +32,7 @@ double unit_ms(const DeviceProfile& d, std::size_t u) {
   return std::isnan(ms) ? infinite : std::max(ms, 0.0);
 }
 
-std::size_t crossing_bytes(const Graph& graph, const Cut& cut, std::string_view from, std::string_view to) {
+std::size_t switch_bytes(const Graph& graph, const Cut& cut, std::string_view from, std::string_view to) {
   const auto either = [&](DeviceKind kind) { return device_kind(from) == kind || device_kind(to) == kind; };
   std::size_t elements = 0;
   for (const TensorId t : cut.tensors) elements += static_cast<std::size_t>(graph.tensor(t).shape.elements());
@@ -45,7 +44,7 @@ SwitchProblem make_problem(const Partitioner& parts, const Profile& profile, con
   for (const std::string& name : devices) {
     const DeviceProfile& d = profile.device(name);
     for (std::size_t u = 0; u < p.units; ++u) {
-      p.unit_ms.push_back(can_run(parts.graph(), parts.units()[u], name) ? unit_ms(d, u) : infinite);
+      p.unit_ms.push_back(device_can_run(parts.graph(), parts.units()[u], name) ? unit_ms(d, u) : infinite);
     }
   }
   for (std::size_t u = 0; u < p.units; ++u) {
@@ -53,7 +52,7 @@ SwitchProblem make_problem(const Partitioner& parts, const Profile& profile, con
       for (const std::string& to : devices) {
         const double ms = from == to ? 0
                                      : profile.device(to).fixed_ms +
-                                           profile.transfer_ms(from, to, crossing_bytes(parts.graph(), parts.cuts()[u], from, to));
+                                           profile.transfer_ms(from, to, switch_bytes(parts.graph(), parts.cuts()[u], from, to));
         p.switch_ms.push_back(ms);
       }
     }

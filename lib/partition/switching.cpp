@@ -5,13 +5,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "partition/numbers.hpp"
 #include "splitcnn/error.hpp"
 
 namespace splitcnn::inline v0 {
 
 namespace {
-
-constexpr double infinite = std::numeric_limits<double>::infinity();
 
 /// A partial assignment of the interval search: what each device carries so far, and how we came here.
 struct State {

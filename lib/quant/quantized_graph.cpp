@@ -51,7 +51,7 @@ std::vector<int> read_tensors(const nlohmann::json& part, const Graph& graph, co
 
 constexpr float largest_factor = 65536;
 
-bool has_channels(const Graph& graph, TensorId tensor, std::size_t count) {
+bool counts_channels(const Graph& graph, TensorId tensor, std::size_t count) {
   const Shape& shape = graph.tensor(tensor).shape;
   return shape.rank() >= 2 && static_cast<std::int64_t>(count) == shape[1];
 }
@@ -59,7 +59,7 @@ bool has_channels(const Graph& graph, TensorId tensor, std::size_t count) {
 void check_moments(const Graph& graph, const std::vector<ChannelMoments>& moments) {
   for (std::size_t i = 0; i < moments.size(); ++i) {
     const ChannelMoments& m = moments[i];
-    bool fits = (i == 0 || moments[i - 1].tensor < m.tensor) && m.tensor < graph.tensors().size() && has_channels(graph, m.tensor, m.mean.size()) &&
+    bool fits = (i == 0 || moments[i - 1].tensor < m.tensor) && m.tensor < graph.tensors().size() && counts_channels(graph, m.tensor, m.mean.size()) &&
                 m.mean.size() == m.variance.size();
     for (std::size_t c = 0; fits && c < m.mean.size(); ++c) fits = std::isfinite(m.mean[c]) && std::isfinite(m.variance[c]) && m.variance[c] >= 0;
     if (!fits) throw Error{Errc::bad_argument, fmt::format("QuantizedGraph: moments entry {} does not fit '{}'", i, graph.name())};
@@ -73,7 +73,7 @@ void check_scales(const Graph& graph, const std::vector<ChannelScale>& scales) {
     bool fits = (i == 0 || scales[i - 1].tensor < s.tensor) && s.tensor < graph.tensors().size() && s.first < s.last && s.last <= nodes &&
                 in_range(s.fix_point);
     if (fits) {
-      fits = has_channels(graph, s.tensor, s.factors.size());
+      fits = counts_channels(graph, s.tensor, s.factors.size());
       for (const float f : s.factors) fits = fits && f >= 1 / largest_factor && f <= largest_factor;
     }
     if (!fits) throw Error{Errc::bad_argument, fmt::format("QuantizedGraph: equalisation entry {} does not fit '{}'", i, graph.name())};

@@ -2,19 +2,16 @@
 #include <algorithm>
 #include <cmath>
 
+#include "partition/lenet.hpp"
 #include "partition/random_profile.hpp"
 #include "splitcnn/device_model.hpp"
 #include "support/catch.hpp"
 
 using namespace splitcnn;
+using splitcnn_test::lenet;
 using splitcnn_test::random_profile;
 
 namespace {
-
-const Partitioner& lenet() {
-  static const Partitioner parts{Quantizer{}.calibrate_synthetic(Graph::zoo("lenet5"), 1)};
-  return parts;
-}
 
 Errc code_of(const std::function<void()>& call) {
   try {

@@ -4,22 +4,16 @@
 #include <cmath>
 #include <thread>
 
+#include "partition/lenet.hpp"
 #include "splitcnn/device_model.hpp"
 #include "splitcnn/pipeline.hpp"
 #include "support/catch.hpp"
 
 using namespace splitcnn;
+using splitcnn_test::lenet;
+using splitcnn_test::zoo_profile;
 
 namespace {
-
-const Partitioner& lenet() {
-  static const Partitioner parts{Quantizer{}.calibrate_synthetic(Graph::zoo("lenet5"), 1)};
-  return parts;
-}
-
-Profile zoo_profile() {
-  return model(lenet(), DpuModel::vck190_zoo(), GpuModel::rtx2080_zoo(), LinkModel::pcie_zoo());
-}
 
 PipelineOptions replanning() {
   return {.depth = 48,

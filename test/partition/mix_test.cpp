@@ -1,21 +1,14 @@
 // mix() and switch_layers() against the other plans by the same profile.
 #include <cmath>
 
+#include "partition/lenet.hpp"
 #include "partition/random_profile.hpp"
 #include "splitcnn/device_model.hpp"
 #include "support/catch.hpp"
 
 using namespace splitcnn;
+using splitcnn_test::lenet;
 using splitcnn_test::random_profile;
-
-namespace {
-
-const Partitioner& lenet() {
-  static const Partitioner parts{Quantizer{}.calibrate_synthetic(Graph::zoo("lenet5"), 1)};
-  return parts;
-}
-
-}  // namespace
 
 TEST_CASE("a mix is never slower than the best single route or the interleave") {
   std::mt19937_64 random{splitcnn_test::seed()};

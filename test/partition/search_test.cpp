@@ -1,18 +1,15 @@
 // search() against brute force written down again from the definitions, on random profiles.
 #include <cmath>
 
+#include "partition/lenet.hpp"
 #include "partition/random_profile.hpp"
 #include "support/catch.hpp"
 
 using namespace splitcnn;
+using splitcnn_test::lenet;
 using splitcnn_test::random_profile;
 
 namespace {
-
-const Partitioner& lenet() {
-  static const Partitioner parts{Quantizer{}.calibrate_synthetic(Graph::zoo("lenet5"), 1)};
-  return parts;
-}
 
 struct Expected {
   double interval = std::numeric_limits<double>::infinity(), latency = interval;

@@ -3,23 +3,15 @@
 #include <atomic>
 #include <cmath>
 
+#include "partition/lenet.hpp"
 #include "partition/random_profile.hpp"
 #include "splitcnn/device_model.hpp"
 #include "splitcnn/pipeline.hpp"
 #include "support/catch.hpp"
 
 using namespace splitcnn;
-
-namespace {
-
-const Partitioner& lenet() {
-  static const Partitioner parts{Quantizer{}.calibrate_synthetic(Graph::zoo("lenet5"), 1)};
-  return parts;
-}
-
-Profile zoo_profile() { return model(lenet(), DpuModel::vck190_zoo(), GpuModel::rtx2080_zoo(), LinkModel::pcie_zoo()); }
-
-}  // namespace
+using splitcnn_test::lenet;
+using splitcnn_test::zoo_profile;
 
 TEST_CASE("every strategy's plan runs on virtual devices, in order, in batches of six") {
   const Profile profile = zoo_profile();

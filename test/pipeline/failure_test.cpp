@@ -1,5 +1,4 @@
 // What goes wrong with frames comes out as values; what goes wrong with a pipeline is an Error.
-#include <array>
 #include <thread>
 
 #include "splitcnn/pipeline.hpp"
@@ -12,7 +11,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-std::array<float, 2> frame(int n) { return {static_cast<float>(n), 0.5f}; }
 bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }

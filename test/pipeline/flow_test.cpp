@@ -13,7 +13,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-std::array<float, 2> frame(int n) { return {static_cast<float>(n), 0.5f}; }
 constexpr Millis for_ever{1e9};
 
 }  // namespace

@@ -11,12 +11,6 @@ using namespace splitcnn;
 using namespace splitcnn_test;
 using namespace std::chrono_literals;
 
-namespace {
-
-std::array<float, 2> frame(int n) { return {static_cast<float>(n), 0.5f}; }
-
-}  // namespace
-
 TEST_CASE("after close nothing is taken, what is in flight comes out") {
   Gate gate;
   Pipeline pipe{one({.gate = &gate}), {.depth = 3}};

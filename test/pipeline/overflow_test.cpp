@@ -12,8 +12,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-std::array<float, 2> frame(int n) { return {static_cast<float>(n), 0.5f}; }
-
 SourceStats stats_of(const Pipeline& pipe, const std::string& name) {
   for (const SourceStats& s : pipe.stats().sources) {
     if (s.name == name) return s;

@@ -15,11 +15,11 @@ using Loaded = std::vector<std::string>;
 
 namespace {
 
-Plan plan_of(std::vector<Route> routes) { return {branching_graph(), std::nullopt, std::move(routes)}; }
+Plan float_plan(std::vector<Route> routes) { return {branching_graph(), std::nullopt, std::move(routes)}; }
 
-struct Reset {
-  Reset() { fake_loads() = {}; }
-  ~Reset() { fake_loads() = {}; }
+struct ResetLoads {
+  ResetLoads() { fake_loads() = {}; }
+  ~ResetLoads() { fake_loads() = {}; }
 };
 
 /// Every pixel `level`.
@@ -35,13 +35,13 @@ struct Picture {
   CameraFrame frame;
 };
 
-std::vector<float> image() { return std::vector<float>(3 * 8 * 6, 0.0f); }
+std::vector<float> blank_image() { return std::vector<float>(3 * 8 * 6, 0.0f); }
 
 }  // namespace
 
 TEST_CASE("a split plan: segments loaded in order, outputs found among the stages, labels on top()") {
-  const Reset reset;
-  Plan plan = plan_of({route({{"gpu:0", 4}, {"cpu", 8}})});
+  const ResetLoads reset;
+  Plan plan = float_plan({route({{"gpu:0", 4}, {"cpu", 8}})});
   plan.labels = {"cat", "dog"};
   Pipeline pipe{plan, fake_devices()};
   CHECK(fake_loads().loaded == Loaded{"gpu:0[0,4)", "cpu[4,8)"});
@@ -53,7 +53,7 @@ TEST_CASE("a split plan: segments loaded in order, outputs found among the stage
   CHECK(pipe.outputs()[0].name == "t3");  // the head's, although the tail reads a copy of it
   CHECK(pipe.outputs()[1].name == "t7");
 
-  auto input = image();
+  auto input = blank_image();
   reinterpret_cast<unsigned char*>(input.data())[0] = 5;
   REQUIRE(pipe.push(input) == Push::queued);
   const auto result = pipe.pop();
@@ -75,21 +75,21 @@ TEST_CASE("a split plan: segments loaded in order, outputs found among the stage
 }
 
 TEST_CASE("A,B,A plans share a worker and carry what only passes") {
-  const Reset reset;
+  const ResetLoads reset;
   FakeLog logs[3];
   std::size_t n = 0;
   fake_loads().adjust = [&](FakeOptions& o) { o.log = &logs[n++]; };
-  Pipeline pipe{plan_of({route({{"gpu:0", 1}, {"cpu", 4}, {"gpu:0", 8}})}), fake_devices()};
+  Pipeline pipe{float_plan({route({{"gpu:0", 1}, {"cpu", 4}, {"gpu:0", 8}})}), fake_devices()};
   CHECK(fake_loads().loaded == Loaded{"gpu:0[0,1)", "cpu[1,4)", "gpu:0[4,8)"});
   CHECK(logs[0].thread == logs[2].thread);
   CHECK(logs[0].thread != logs[1].thread);
-  const Result result = pipe.infer(image());
+  const Result result = pipe.infer(blank_image());
   CHECK(result.ok());
   CHECK(result.outputs() == 2);
 }
 
 TEST_CASE("two routes: shares are kept, order is kept, an equal segment is loaded once") {
-  const Reset reset;
+  const ResetLoads reset;
   FakeLog log;
   fake_loads().adjust = [&](FakeOptions& o) {
     o.log = &log;
@@ -98,11 +98,11 @@ TEST_CASE("two routes: shares are kept, order is kept, an equal segment is loade
   };
   // The head is equal in both; the tails differ.
   const Plan plan =
-      plan_of({route({{"gpu:1", 4}, {"gpu:0", 8}}, 0.25), route({{"gpu:1", 4}, {"gpu:2", 8}}, 0.75)});
+      float_plan({route({{"gpu:1", 4}, {"gpu:0", 8}}, 0.25), route({{"gpu:1", 4}, {"gpu:2", 8}}, 0.75)});
   Pipeline pipe{plan, fake_devices(), {.depth = 16, .batch_timeout = Millis{1}}};
   CHECK(fake_loads().loaded == Loaded{"gpu:1[0,4)", "gpu:0[4,8)", "gpu:2[4,8)"});
   std::jthread pusher{[&] {
-    for (int n = 0; n < 400; ++n) pipe.push(image());
+    for (int n = 0; n < 400; ++n) pipe.push(blank_image());
     pipe.close();
   }};
   std::uint64_t next = 0;
@@ -116,7 +116,7 @@ TEST_CASE("two routes: shares are kept, order is kept, an equal segment is loade
 }
 
 TEST_CASE("the turns of the routes are deterministic; what is not pushed takes none") {
-  const Reset reset;
+  const ResetLoads reset;
   std::vector<char> order;
   fake_loads().adjust = [&](FakeOptions& o) {
     const char letter = o.device.back();
@@ -125,26 +125,26 @@ TEST_CASE("the turns of the routes are deterministic; what is not pushed takes n
       fake_segment(in, out);
     };
   };
-  Pipeline pipe{plan_of({route({{"gpu:A", 8}}, 0.4), route({{"gpu:B", 8}}, 0.6)}), fake_devices()};
+  Pipeline pipe{float_plan({route({{"gpu:A", 8}}, 0.4), route({{"gpu:B", 8}}, 0.6)}), fake_devices()};
   for (int n = 0; n < 10; ++n) {
     for (int k = 0; k < n % 3; ++k) CHECK(pipe.acquire());  // given back at once
-    REQUIRE(pipe.push(image()) == Push::queued);
+    REQUIRE(pipe.push(blank_image()) == Push::queued);
     REQUIRE(pipe.pop());
   }
   CHECK(std::string(order.begin(), order.end()) == "BABABBABAB");
 }
 
 TEST_CASE("work-conserving: a route that idles takes the frames of one that is behind, in order all the same") {
-  const Reset reset;
+  const ResetLoads reset;
   for (const bool conserving : {false, true}) {
     CAPTURE(conserving);
     Gate gate;
     fake_loads().adjust = [&](FakeOptions& o) {
       if (o.device == "gpu:0") o.gate = &gate;
     };
-    Pipeline pipe{plan_of({route({{"gpu:0", 8}}, 0.9), route({{"gpu:1", 8}}, 0.1)}), fake_devices(), {.depth = 40, .work_conserving = conserving}};
+    Pipeline pipe{float_plan({route({{"gpu:0", 8}}, 0.9), route({{"gpu:1", 8}}, 0.1)}), fake_devices(), {.depth = 40, .work_conserving = conserving}};
     for (std::uint64_t n = 0; n < 20; ++n) {
-      REQUIRE(pipe.push(image()) == Push::queued);
+      REQUIRE(pipe.push(blank_image()) == Push::queued);
       // Until the free route idles again: all frames are through but the first. Where it is not given them, there is nothing to wait for.
       const Clock::time_point give_up = Clock::now() + std::chrono::milliseconds{conserving ? 1000 : 0};
       while (pipe.stats().stages[1].frames < n && Clock::now() < give_up) std::this_thread::yield();
@@ -161,14 +161,14 @@ TEST_CASE("work-conserving: a route that idles takes the frames of one that is b
 }
 
 TEST_CASE("new frames avoid a route that lost its device") {
-  const Reset reset;
+  const ResetLoads reset;
   fake_loads().adjust = [](FakeOptions& o) {
     if (o.device == "gpu:1") o.lose_at = 2;
   };
-  Pipeline pipe{plan_of({route({{"gpu:0", 8}}, 0.5), route({{"gpu:1", 8}}, 0.5)}), fake_devices()};
+  Pipeline pipe{float_plan({route({{"gpu:0", 8}}, 0.5), route({{"gpu:1", 8}}, 0.5)}), fake_devices()};
   int failed = 0;
   for (int n = 0; n < 20; ++n) {
-    REQUIRE(pipe.push(image()) == Push::queued);
+    REQUIRE(pipe.push(blank_image()) == Push::queued);
     const auto result = pipe.pop();
     failed += !result->ok();
   }
@@ -180,8 +180,8 @@ TEST_CASE("new frames avoid a route that lost its device") {
 }
 
 TEST_CASE("stages behind the plan") {
-  const Reset reset;
-  const Plan plan = plan_of({route({{"cpu", 8}})});
+  const ResetLoads reset;
+  const Plan plan = float_plan({route({{"cpu", 8}})});
   const auto sum = [](std::span<const TensorView> in, std::span<const TensorView> out) {
     float total = 0;
     for (std::size_t k = 0; k < in[0].bytes() / 4; ++k)
@@ -198,13 +198,13 @@ TEST_CASE("stages behind the plan") {
   Pipeline by_name{plan, fake_devices(), {}, after({.name = "t7", .shape = {1, 3}})};
   REQUIRE(by_name.outputs().size() == 1);
   CHECK(by_name.outputs()[0].name == "boxes");
-  CHECK(by_name.infer(image()).ok());
-  const Result boxes = by_name.infer(image());
+  CHECK(by_name.infer(blank_image()).ok());
+  const Result boxes = by_name.infer(blank_image());
   CHECK(boxes.floats()[0] == 0 + 1 + 2);
 
   Pipeline by_position{
       plan, fake_devices(), {}, after({.name = "whatever", .shape = {1, 3, 8, 6}})};  // output 0: t3
-  CHECK(by_position.infer(image()).ok());
+  CHECK(by_position.infer(blank_image()).ok());
 
   std::string message;
   CHECK(code_of(
@@ -220,8 +220,8 @@ TEST_CASE("stages behind the plan") {
 }
 
 TEST_CASE("neighbours that do not fit, and devices that are not there") {
-  const Reset reset;
-  const Plan plan = plan_of({route({{"gpu:0", 1}, {"gpu:1", 8}})});
+  const ResetLoads reset;
+  const Plan plan = float_plan({route({{"gpu:0", 1}, {"gpu:1", 8}})});
   fake_loads().adjust = [](FakeOptions& o) {
     if (o.device == "gpu:1") o.inputs[0].dtype = DType::f32;
   };
@@ -235,8 +235,8 @@ TEST_CASE("neighbours that do not fit, and devices that are not there") {
 }
 
 TEST_CASE("camera frames go through the plan's transform into the first stage's own type") {
-  const Reset reset;
-  Plan plan = plan_of({route({{"cpu", 8}})});
+  const ResetLoads reset;
+  Plan plan = float_plan({route({{"cpu", 8}})});
   plan.input_transform = InputTransform{.mean = {10, 10, 10}};
   std::atomic<float> seen{0};
   fake_loads().adjust = [&](FakeOptions& o) {
@@ -272,8 +272,8 @@ TEST_CASE("camera frames go through the plan's transform into the first stage's 
 }
 
 TEST_CASE("routes that take their input in different types: camera frames and slots fit both") {
-  const Reset reset;
-  Plan plan = plan_of({route({{"cpu", 8}}, 0.5), route({{"gpu:0", 8}}, 0.5)});
+  const ResetLoads reset;
+  Plan plan = float_plan({route({{"cpu", 8}}, 0.5), route({{"gpu:0", 8}}, 0.5)});
   plan.input_transform = InputTransform{};
   Pipeline pipe{plan, fake_devices(), {.depth = 4}};
   std::vector<DType> types;
@@ -286,7 +286,7 @@ TEST_CASE("routes that take their input in different types: camera frames and sl
     REQUIRE(pipe.pop()->ok());
   }
   CHECK(types == std::vector<DType>{DType::f16, DType::f16, DType::f16, DType::f16});  // every other turn
-  CHECK(code_of([&] { pipe.push(image()); }) == Errc::mismatch);
+  CHECK(code_of([&] { pipe.push(blank_image()); }) == Errc::mismatch);
   pipe.warm_up(3);
   CHECK(pipe.stats().in_flight == 0);
 }

@@ -1,6 +1,7 @@
 #pragma once
 /// A stage that does as it is told: batch size, overlap, failures, a device that dies, and a gate instead of
 /// sleeping. It also checks the pipeline's side of the Stage contract and counts every breach.
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <cstring>
@@ -15,6 +16,9 @@
 #include "splitcnn/stage.hpp"
 
 namespace splitcnn_test {
+
+/// The n-th frame of tests whose stages take two numbers.
+inline std::array<float, 2> frame(int n) { return {static_cast<float>(n), 0.5f}; }
 
 /// Holds batches until it is opened; tells the test how many have arrived.
 class Gate {

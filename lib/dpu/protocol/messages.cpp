@@ -14,7 +14,7 @@ void put(std::byte*& at, T value) noexcept {
     *at++ = static_cast<std::byte>(static_cast<std::uint64_t>(value) >> (8 * i));
 }
 
-std::size_t most_bytes(Kind kind) noexcept {
+std::size_t limit_of(Kind kind) noexcept {
   return kind == Kind::run || kind == Kind::done ? max_tensors_bytes + max_control : max_control;
 }
 
@@ -121,7 +121,7 @@ Header decode_header(std::span<const std::byte, Header::size> bytes) {
   if (kind < static_cast<std::uint16_t>(Kind::hello) || kind > static_cast<std::uint16_t>(Kind::pong))
     in.bad("no message has the number " + std::to_string(kind));
   const Header header{static_cast<Kind>(kind), in.number<std::uint64_t>()};
-  if (header.bytes > most_bytes(header.kind))
+  if (header.bytes > limit_of(header.kind))
     in.bad("a message of " + std::to_string(header.bytes) + " bytes");
   return header;
 }

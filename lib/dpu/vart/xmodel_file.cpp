@@ -9,7 +9,7 @@ namespace splitcnn::inline v0::dpu {
 
 namespace {
 
-constexpr std::size_t most_bytes = std::size_t{1} << 31;
+constexpr std::size_t most_tensor_bytes = std::size_t{1} << 31;
 constexpr int most_depth = 64;
 constexpr std::size_t most_rank = 16;
 
@@ -177,7 +177,7 @@ XmodelTensor parse_tensor(std::span<const std::byte> bytes, const std::string& w
   if (t.name.empty()) damaged(where, "a tensor has no name");
   std::uint64_t elements = 1;
   for (const std::int64_t d : t.dims) {
-    if (d < 1 || static_cast<std::uint64_t>(d) > most_bytes / elements)
+    if (d < 1 || static_cast<std::uint64_t>(d) > most_tensor_bytes / elements)
       damaged(where, "tensor '" + t.name + "' has an impossible shape");
     elements *= static_cast<std::uint64_t>(d);
   }
@@ -393,7 +393,7 @@ XmodelFile read_xmodel(const std::string& path) {
   if (!std::filesystem::is_regular_file(path, error))
     throw Error{Errc::io, "xmodel '" + path + "': is not a file"};
   const auto size = std::filesystem::file_size(path, error);
-  if (error || size > most_bytes)
+  if (error || size > most_tensor_bytes)
     throw Error{Errc::io, "xmodel '" + path + "': cannot be read, or is larger than 2 GiB"};
   std::vector<std::byte> bytes(size);
   std::ifstream in{path, std::ios::binary};

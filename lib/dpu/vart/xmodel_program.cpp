@@ -6,10 +6,10 @@ namespace {
 
 constexpr std::uint32_t magic = 0x4d584353;  // "SCXM"
 constexpr std::uint32_t version = 1;
-constexpr std::size_t most_ops = 100'000, most_text = 4096, most_bytes = std::size_t{1} << 30;
+constexpr std::size_t most_ops = 100'000, most_text = 4096, most_blob_bytes = std::size_t{1} << 30;
 
 template <std::size_t n>
-void put(ByteWriter& out, const std::array<std::int32_t, n>& values) {
+void put_all(ByteWriter& out, const std::array<std::int32_t, n>& values) {
   for (const std::int32_t v : values) out.number(v);
 }
 template <std::size_t n>
@@ -17,12 +17,12 @@ void get(ByteReader& in, std::array<std::int32_t, n>& values) {
   for (std::int32_t& v : values) v = in.number<std::int32_t>();
 }
 
-void put(ByteWriter& out, const std::vector<std::byte>& bytes) {
+void put_all(ByteWriter& out, const std::vector<std::byte>& bytes) {
   out.number(static_cast<std::uint32_t>(bytes.size()));
   out.raw(bytes);
 }
 void get(ByteReader& in, std::vector<std::byte>& bytes) {
-  const auto raw = in.raw(in.count(most_bytes));
+  const auto raw = in.raw(in.count(most_blob_bytes));
   bytes.assign(raw.begin(), raw.end());
 }
 
@@ -38,17 +38,17 @@ std::vector<std::byte> encode(const XmodelProgram& program) {
     for (const std::string* text : {&op.type, &op.name, &op.variant, &op.nonlinear}) out.text(*text);
     out.number(static_cast<std::uint32_t>(op.inputs.size()));
     for (const std::uint32_t i : op.inputs) out.number(i);
-    put(out, op.shape);
+    put_all(out, op.shape);
     out.number(op.fix_point);
-    put(out, op.kernel);
-    put(out, op.stride);
-    put(out, op.dilation);
-    put(out, op.pad);
+    put_all(out, op.kernel);
+    put_all(out, op.stride);
+    put_all(out, op.dilation);
+    put_all(out, op.pad);
     out.number(op.fp_weight);
     out.number(op.fp_bias);
-    put(out, op.weight_shape);
-    put(out, op.weights);
-    put(out, op.bias);
+    put_all(out, op.weight_shape);
+    put_all(out, op.weights);
+    put_all(out, op.bias);
   }
   return std::move(out).take();
 }

@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Entry {
+struct ExternalEntry {
   std::string location;
   std::uint64_t offset = 0;
   std::optional<std::uint64_t> length;
@@ -31,8 +31,8 @@ std::uint64_t number(const std::string& key, const std::string& text) {
   return value;
 }
 
-Entry entry_of(const pb::TensorProto& tensor) {
-  Entry entry;
+ExternalEntry entry_of(const pb::TensorProto& tensor) {
+  ExternalEntry entry;
   for (const auto& pair : tensor.external_data()) {
     if (pair.key() == "location") entry.location = pair.value();
     if (pair.key() == "offset") entry.offset = number("offset", pair.value());
@@ -84,7 +84,7 @@ std::string ExternalData::read(const pb::TensorProto& tensor, std::uint64_t byte
                 "its values are in an external file, but the model was given in memory; load it from its "
                 "file instead"};
   }
-  const Entry entry = entry_of(tensor);
+  const ExternalEntry entry = entry_of(tensor);
   const fs::path file = resolve(entry.location);
   std::error_code error;
   const std::uint64_t size = fs::file_size(file, error);

@@ -55,7 +55,7 @@ void place(const std::vector<T>& x, const Shape& shape, std::vector<T>& out, std
 }
 
 template <class T>
-std::vector<T> slice(const std::vector<T>& x, const Shape& from, const Node& node, const Shape& to) {
+std::vector<T> sliced(const std::vector<T>& x, const Shape& from, const Node& node, const Shape& to) {
   Steps steps = row_major(from);
   std::int64_t start = 0;
   for (std::size_t d = 0; d < steps.size(); ++d) {
@@ -66,7 +66,7 @@ std::vector<T> slice(const std::vector<T>& x, const Shape& from, const Node& nod
 }
 
 template <class T>
-std::vector<T> transpose(const std::vector<T>& x, const Shape& from, const Node& node, const Shape& to) {
+std::vector<T> transposed(const std::vector<T>& x, const Shape& from, const Node& node, const Shape& to) {
   const Steps original = row_major(from);
   Steps steps;
   for (const std::int64_t axis : node.axes) steps.push_back(original[static_cast<std::size_t>(axis)]);
@@ -74,7 +74,7 @@ std::vector<T> transpose(const std::vector<T>& x, const Shape& from, const Node&
 }
 
 template <class T>
-std::vector<T> gather(const std::vector<T>& x, const Shape& from, const Node& node) {
+std::vector<T> gathered(const std::vector<T>& x, const Shape& from, const Node& node) {
   const auto axis = static_cast<std::size_t>(node.axes[0]);
   std::int64_t inner = 1, outer = 1;
   for (std::size_t d = 0; d < from.rank(); ++d) (d < axis ? outer : inner) *= d == axis ? 1 : from[d];
@@ -89,7 +89,7 @@ std::vector<T> gather(const std::vector<T>& x, const Shape& from, const Node& no
 }
 
 template <class T>
-std::vector<T> pad(const std::vector<T>& x, const Shape& from, const Node& node, const Shape& to) {
+std::vector<T> padded(const std::vector<T>& x, const Shape& from, const Node& node, const Shape& to) {
   std::vector<T> out(static_cast<std::size_t>(to.elements()), static_cast<T>(node.alpha));
   const Steps steps = row_major(to);
   std::int64_t start = 0;
@@ -99,7 +99,7 @@ std::vector<T> pad(const std::vector<T>& x, const Shape& from, const Node& node,
 }
 
 template <class T>
-std::vector<T> concat(std::span<const ConstTensor* const> inputs, const Node& node, const Shape& to) {
+std::vector<T> concatenated(std::span<const ConstTensor* const> inputs, const Node& node, const Shape& to) {
   std::vector<T> out(static_cast<std::size_t>(to.elements()));
   const Steps steps = row_major(to);
   const auto axis = static_cast<std::size_t>(node.axes[0]);
@@ -112,7 +112,7 @@ std::vector<T> concat(std::span<const ConstTensor* const> inputs, const Node& no
 }
 
 template <class T>
-std::vector<ConstTensor> split(const std::vector<T>& x, const ConstTensor& whole, const Node& node,
+std::vector<ConstTensor> split_up(const std::vector<T>& x, const ConstTensor& whole, const Node& node,
                                std::span<const Shape> shapes) {
   const Steps steps = row_major(whole.shape);
   const auto axis = static_cast<std::size_t>(node.axes[0]);
@@ -216,17 +216,17 @@ std::optional<ConstTensor> fold_one(const Node& node, std::span<const ConstTenso
     case Op::reshape:
       return structural([&](const auto& v) { return v; });
     case Op::slice:
-      return structural([&](const auto& v) { return slice(v, x.shape, node, shape); });
+      return structural([&](const auto& v) { return sliced(v, x.shape, node, shape); });
     case Op::transpose:
-      return structural([&](const auto& v) { return transpose(v, x.shape, node, shape); });
+      return structural([&](const auto& v) { return transposed(v, x.shape, node, shape); });
     case Op::gather:
-      return structural([&](const auto& v) { return gather(v, x.shape, node); });
+      return structural([&](const auto& v) { return gathered(v, x.shape, node); });
     case Op::pad:
-      return structural([&](const auto& v) { return pad(v, x.shape, node, shape); });
+      return structural([&](const auto& v) { return padded(v, x.shape, node, shape); });
     case Op::concat:
       if (!same_types(in)) return std::nullopt;
       return structural([&](const auto& v) {
-        return concat<typename std::decay_t<decltype(v)>::value_type>(in, node, shape);
+        return concatenated<typename std::decay_t<decltype(v)>::value_type>(in, node, shape);
       });
     case Op::add:
     case Op::sub:
@@ -274,7 +274,7 @@ std::optional<std::vector<ConstTensor>> fold_node(const Node& node,
                                                   std::span<const Shape> shapes, ElementBudget& budget) {
   if (node.op == Op::split) {
     budget.take(inputs[0]->shape.elements());
-    return std::visit([&](const auto& v) { return split(v, *inputs[0], node, shapes); }, inputs[0]->values);
+    return std::visit([&](const auto& v) { return split_up(v, *inputs[0], node, shapes); }, inputs[0]->values);
   }
   auto value = fold_one(node, inputs, shapes[0], budget);
   if (!value) return std::nullopt;

@@ -334,7 +334,7 @@ void reduce(NodeContext& c) {
   c.emit_constant(std::move(x));
 }
 
-constexpr OperatorEntry entries[] = {
+constexpr OperatorEntry constant_entries[] = {
     {"Constant", constant},
     {"ConstantOfShape", constant_of_shape},
     {"Shape", shape},
@@ -370,6 +370,6 @@ constexpr OperatorEntry entries[] = {
 
 }  // namespace
 
-std::span<const OperatorEntry> constant_operators() { return entries; }
+std::span<const OperatorEntry> constant_operators() { return constant_entries; }
 
 }  // namespace splitcnn::inline v0

@@ -140,7 +140,7 @@ void reduce_mean(NodeContext& c) {
   c.emit(std::move(node), {&c.input(0)}, c.shape_of(dims));
 }
 
-constexpr OperatorEntry entries[] = {
+constexpr OperatorEntry math_entries[] = {
     {"Relu", unary<Op::relu>},
     {"Sigmoid", unary<Op::sigmoid>},
     {"Tanh", unary<Op::tanh>},
@@ -165,6 +165,6 @@ constexpr OperatorEntry entries[] = {
 
 }  // namespace
 
-std::span<const OperatorEntry> math_operators() { return entries; }
+std::span<const OperatorEntry> math_operators() { return math_entries; }
 
 }  // namespace splitcnn::inline v0

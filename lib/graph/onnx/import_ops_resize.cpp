@@ -276,10 +276,10 @@ void resize(NodeContext& c) {
   emit_request(c, std::move(r));
 }
 
-constexpr OperatorEntry entries[] = {{"Resize", resize}, {"Upsample", upsample}};
+constexpr OperatorEntry resize_entries[] = {{"Resize", resize}, {"Upsample", upsample}};
 
 }  // namespace
 
-std::span<const OperatorEntry> resize_operators() { return entries; }
+std::span<const OperatorEntry> resize_operators() { return resize_entries; }
 
 }  // namespace splitcnn::inline v0

@@ -290,7 +290,7 @@ void cast(NodeContext& c) {
   c.emit_constant(cast_constant(x, to));
 }
 
-constexpr OperatorEntry entries[] = {
+constexpr OperatorEntry shape_entries[] = {
     {"Reshape", reshape},     {"Flatten", flatten},     {"Squeeze", squeeze},
     {"Unsqueeze", unsqueeze}, {"Transpose", transpose}, {"Concat", concat},
     {"Slice", slice},         {"Split", split},         {"Pad", pad},
@@ -300,6 +300,6 @@ constexpr OperatorEntry entries[] = {
 
 }  // namespace
 
-std::span<const OperatorEntry> shape_operators() { return entries; }
+std::span<const OperatorEntry> shape_operators() { return shape_entries; }
 
 }  // namespace splitcnn::inline v0

@@ -170,7 +170,7 @@ void lrn(NodeContext& c) {
          {&c.input(0)});
 }
 
-constexpr OperatorEntry entries[] = {
+constexpr OperatorEntry window_entries[] = {
     {"Conv", conv},
     {"MaxPool", max_pool},
     {"AveragePool", average_pool},
@@ -181,6 +181,6 @@ constexpr OperatorEntry entries[] = {
 
 }  // namespace
 
-std::span<const OperatorEntry> window_operators() { return entries; }
+std::span<const OperatorEntry> window_operators() { return window_entries; }
 
 }  // namespace splitcnn::inline v0
