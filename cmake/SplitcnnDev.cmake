@@ -4,7 +4,8 @@ if(PROJECT_IS_TOP_LEVEL AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   find_program(SPLITCNN_CCACHE ccache)
   mark_as_advanced(SPLITCNN_CCACHE)
   if(SPLITCNN_CCACHE)
-    set(CMAKE_CXX_COMPILER_LAUNCHER "${SPLITCNN_CCACHE}")
+    # Paths in the build tree count as relative to it: so the sources it generates are known again in another one, as test/consumer's.
+    set(CMAKE_CXX_COMPILER_LAUNCHER env "CCACHE_BASEDIR=${CMAKE_BINARY_DIR}" "${SPLITCNN_CCACHE}")
   endif()
 endif()
 
