@@ -76,6 +76,22 @@ TEST_CASE("the shipped weights cut real networks they never saw close to the mod
   }
 }
 
+TEST_CASE("the weights of two CPU cores say that they were measured, and predict every network of the zoo") {
+  const Predictor predictor = Predictor::load(SPLITCNN_CPU_WEIGHTS);
+  CHECK(predictor.info().truth == "measured");
+  CHECK(predictor.info().head == "dpu:0");
+  CHECK(predictor.info().tail == "cpu");
+  for (const std::string& name : Graph::zoo_names()) {
+    const Partitioner parts{Graph::zoo(name)};
+    const Forecast f = predictor.forecast(parts);
+    CAPTURE(name);
+    CHECK(parts.cuts()[static_cast<std::size_t>(f.k)].legal);
+    CHECK(f.head_ms.back() > 0);
+    CHECK(f.tail_ms.front() > f.head_ms.back());  // eight bits run faster than float on one and the same core
+    CHECK(f.interval_ms <= f.tail_ms.front());
+  }
+}
+
 TEST_CASE("cuts inside a layer share its time") {
   const Predictor predictor = shipped();
   const Graph graph = Graph::zoo("resnet18");
