@@ -6,7 +6,6 @@
 #include <numeric>
 #include <optional>
 
-#include "core/convert.hpp"
 #include "core/openmp.hpp"
 #include "cpu/executor.hpp"
 #include "dpu/soft/executor.hpp"
@@ -190,17 +189,13 @@ class Tuner {
     CpuExecutor run{graph_, 0, last_, {.keep_all = true, .threads = options_.threads}};
     for (std::size_t i = from; i < to; ++i) layers_[i].wanted.resize(layers_[i].kept(count_));
     for (std::size_t f = 0; f < count_; ++f) {
-      for (std::size_t i = 0; i < run.input_ids().size(); ++i) write_input(f, run.input_ids()[i], {}, reinterpret_cast<std::byte*>(run.input(i).data()));
+      for (std::size_t i = 0; i < run.input_ids().size(); ++i) write_input(graph_, frame(f), run.input_ids()[i], {}, reinterpret_cast<std::byte*>(run.input(i).data()));
       run.run();
       for (std::size_t i = from; i < to; ++i) keep(layers_[i], run, f);
     }
   }
 
-  void write_input(std::size_t frame, TensorId id, const Representation& as, std::byte* to) const {
-    const auto inputs = graph_.inputs();
-    const auto k = static_cast<std::size_t>(std::find(inputs.begin(), inputs.end(), id) - inputs.begin());
-    convert(graph_.tensor(id).shape, {.channels_last = false}, frames_[frame * inputs.size() + k].bytes().data(), as, to);
-  }
+  [[nodiscard]] std::span<const Tensor> frame(std::size_t f) const { return frames_.subspan(f * graph_.inputs().size(), graph_.inputs().size()); }
 
   std::span<const float> value(const CpuExecutor& run, TensorId t) const {
     const auto ids = run.input_ids();
@@ -247,7 +242,7 @@ class Tuner {
     std::vector<float> x(layer.rows * inputs), wanted(layer.rows * outs);
     for (std::size_t f = 0; f < count_; ++f) {
       for (std::size_t i = 0; i < run.input_ids().size(); ++i)
-        write_input(f, run.input_ids()[i], {.dtype = DType::i8, .fix_point = run.input_fix_point(i)}, reinterpret_cast<std::byte*>(run.input(i).data()));
+        write_input(graph_, frame(f), run.input_ids()[i], {.dtype = DType::i8, .fix_point = run.input_fix_point(i)}, reinterpret_cast<std::byte*>(run.input(i).data()));
       for (std::size_t s = 0; s < layer.step; ++s) run.run_step(s);
       if (layer.skip) subtract_skip(layer, run, f);
       const auto bytes = run.buffers(layer.step).inputs[0];

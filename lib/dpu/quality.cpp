@@ -8,7 +8,6 @@
 #include <limits>
 #include <map>
 
-#include "core/convert.hpp"
 #include "cpu/executor.hpp"
 #include "dpu/soft/executor.hpp"
 #include "graph/lower.hpp"
@@ -48,9 +47,9 @@ class Pair {
 
   void feed(std::span<const Tensor> frame) {
     for (std::size_t i = 0; i < floats_.input_ids().size(); ++i)
-      write(frame, floats_.input_ids()[i], {}, reinterpret_cast<std::byte*>(floats_.input(i).data()));
+      write_input(graph_, frame, floats_.input_ids()[i], {}, reinterpret_cast<std::byte*>(floats_.input(i).data()));
     for (std::size_t i = 0; i < bytes_.input_ids().size(); ++i)
-      write(frame, bytes_.input_ids()[i], {.dtype = DType::i8, .fix_point = bytes_.input_fix_point(i)}, reinterpret_cast<std::byte*>(bytes_.input(i).data()));
+      write_input(graph_, frame, bytes_.input_ids()[i], {.dtype = DType::i8, .fix_point = bytes_.input_fix_point(i)}, reinterpret_cast<std::byte*>(bytes_.input(i).data()));
     floats_.run();
   }
 
@@ -58,12 +57,6 @@ class Pair {
   DpuExecutor& bytes() { return bytes_; }
 
  private:
-  void write(std::span<const Tensor> frame, TensorId id, const Representation& as, std::byte* to) const {
-    const auto inputs = graph_.inputs();
-    const auto k = static_cast<std::size_t>(std::find(inputs.begin(), inputs.end(), id) - inputs.begin());
-    convert(graph_.tensor(id).shape, {.channels_last = false}, frame[k].bytes().data(), as, to);
-  }
-
   const Graph& graph_;
   CpuExecutor floats_;
   DpuExecutor bytes_;

@@ -33,10 +33,7 @@ class Observer {
   void observe(std::span<const Tensor> frame) {
     for (std::size_t i = 0; i < run_.input_ids().size(); ++i) {
       const TensorId id = run_.input_ids()[i];
-      const auto inputs = graph_.inputs();
-      const auto k = static_cast<std::size_t>(std::find(inputs.begin(), inputs.end(), id) - inputs.begin());
-      convert(graph_.tensor(id).shape, {.channels_last = false}, frame[k].bytes().data(), {},
-              reinterpret_cast<std::byte*>(run_.input(i).data()));
+      write_input(graph_, frame, id, {}, reinterpret_cast<std::byte*>(run_.input(i).data()));
       look_at(id, run_.input(i), "the frame");
     }
     run_.run();
@@ -343,6 +340,12 @@ std::vector<LoweredOp> lowered(const Graph& graph) {
 }
 
 }  // namespace
+
+void write_input(const Graph& graph, std::span<const Tensor> frame, TensorId id, const Representation& as, std::byte* to) {
+  const auto inputs = graph.inputs();
+  const auto k = static_cast<std::size_t>(std::find(inputs.begin(), inputs.end(), id) - inputs.begin());
+  convert(graph.tensor(id).shape, {.channels_last = false}, frame[k].bytes().data(), as, to);
+}
 
 void check_frames(const Graph& graph, std::span<const Tensor> frames) {
   const std::size_t inputs = graph.inputs().size();
