@@ -15,7 +15,6 @@ constexpr std::size_t most_frames = 32;  // that the report runs
 
 std::string decibels(double db) { return std::isnan(db) ? "-" : std::isinf(db) ? "exact" : fmt::format("{:.1f}", db); }
 std::string percent(double share) { return std::isnan(share) ? "-" : fmt::format("{:.2f}", 100 * share); }
-nlohmann::json json_number(double value) { return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(nullptr); }
 
 nlohmann::json report_json(const sc::Partitioner& parts, const sc::Quality& quality, const std::vector<double>& agreement) {
   nlohmann::json layers = nlohmann::json::array(), cuts = nlohmann::json::array();

@@ -1,6 +1,7 @@
 // Models, their sidecars and their frames.
 #include <fmt/core.h>
 
+#include <cmath>
 #include <fstream>
 #include <random>
 
@@ -47,6 +48,8 @@ sc::TensorSpec float_spec(const sc::Graph& graph, sc::TensorId id) {
   const sc::GraphTensor& t = graph.tensor(id);
   return {.name = t.name, .shape = t.shape, .dtype = sc::DType::f32};
 }
+
+nlohmann::json json_number(double value) { return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(nullptr); }
 
 nlohmann::json spec_json(const sc::TensorSpec& spec) {
   return {{"name", spec.name},

@@ -1,8 +1,6 @@
 // What `plan` prints: one JSON object, or the table of cuts and the choice in words.
 #include <fmt/core.h>
 
-#include <cmath>
-
 #include "plan_command.hpp"
 #include "terminal.hpp"
 
@@ -10,14 +8,12 @@ namespace tool {
 
 namespace {
 
-nlohmann::json number(double value) { return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json{}; }
-
 nlohmann::json routes_json(const std::vector<sc::Route>& routes) {
   nlohmann::json list = nlohmann::json::array();
   for (const sc::Route& route : routes) {
     nlohmann::json segments = nlohmann::json::array();
     for (const sc::Segment& s : route.segments) {
-      segments.push_back({{"device", s.device}, {"first_unit", s.first_unit}, {"last_unit", s.last_unit}, {"expected_ms", number(s.expected_ms)}});
+      segments.push_back({{"device", s.device}, {"first_unit", s.first_unit}, {"last_unit", s.last_unit}, {"expected_ms", json_number(s.expected_ms)}});
     }
     list.push_back({{"weight", route.weight}, {"segments", std::move(segments)}});
   }
@@ -27,12 +23,12 @@ nlohmann::json routes_json(const std::vector<sc::Route>& routes) {
 nlohmann::json considered_json(const sc::Considered& c) {
   return {{"strategy", sc::to_string(c.strategy)},
           {"name", c.name},
-          {"interval_ms", number(c.cost.interval_ms)},
-          {"latency_ms", number(c.cost.latency_ms)},
-          {"energy_mj", number(c.energy_mj)},
-          {"memory_mib", number(c.memory_mib)},
-          {"agreement", number(c.agreement)},
-          {"score", number(c.score)},
+          {"interval_ms", json_number(c.cost.interval_ms)},
+          {"latency_ms", json_number(c.cost.latency_ms)},
+          {"energy_mj", json_number(c.energy_mj)},
+          {"memory_mib", json_number(c.memory_mib)},
+          {"agreement", json_number(c.agreement)},
+          {"score", json_number(c.score)},
           {"refused", c.refused.empty() ? nlohmann::json{} : nlohmann::json(c.refused)},
           {"routes", routes_json(c.routes)}};
 }
@@ -42,12 +38,12 @@ nlohmann::json curve_json(const std::vector<sc::Candidate>& rows) {
   for (const sc::Candidate& c : rows) {
     list.push_back({{"k", c.k},
                     {"legal", c.legal},
-                    {"head_ms", number(c.head_ms)},
-                    {"link_ms", number(c.link_ms)},
-                    {"tail_ms", number(c.tail_ms)},
+                    {"head_ms", json_number(c.head_ms)},
+                    {"link_ms", json_number(c.link_ms)},
+                    {"tail_ms", json_number(c.tail_ms)},
                     {"bytes", c.bytes},
-                    {"interval_ms", number(c.cost.interval_ms)},
-                    {"latency_ms", number(c.cost.latency_ms)}});
+                    {"interval_ms", json_number(c.cost.interval_ms)},
+                    {"latency_ms", json_number(c.cost.latency_ms)}});
   }
   return list;
 }
@@ -59,8 +55,8 @@ nlohmann::json plan_json(const sc::Choice& choice, const std::vector<sc::Candida
   nlohmann::json result = considered_json(choice.chosen);
   result["origin"] = sc::to_string(plan.expected().origin);
   result["why"] = plan.why();
-  result["bound_ms"] = number(choice.bound_ms);
-  result["bound_share"] = number(choice.bound_ms / plan.expected().interval_ms);
+  result["bound_ms"] = json_number(choice.bound_ms);
+  result["bound_share"] = json_number(choice.bound_ms / plan.expected().interval_ms);
   result["segments"] = result["routes"][0]["segments"];
   result["plan"] = {{"routes", result["routes"]}};
   result["runner_up"] = choice.runner_up ? considered_json(*choice.runner_up) : nlohmann::json{};
@@ -110,10 +106,10 @@ nlohmann::json tried_json(const std::vector<sc::TriedPlan>& tried) {
   for (const sc::TriedPlan& t : tried) {
     list.push_back({{"strategy", sc::to_string(t.strategy)},
                     {"name", t.name},
-                    {"expected_interval_ms", number(t.expected.interval_ms)},
-                    {"interval_ms", number(t.interval_ms)},
-                    {"latency_ms", number(t.latency_ms)},
-                    {"spread", number(t.spread)},
+                    {"expected_interval_ms", json_number(t.expected.interval_ms)},
+                    {"interval_ms", json_number(t.interval_ms)},
+                    {"latency_ms", json_number(t.latency_ms)},
+                    {"spread", json_number(t.spread)},
                     {"rounds", t.rounds}});
   }
   return list;

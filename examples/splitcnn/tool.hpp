@@ -79,6 +79,7 @@ std::vector<sc::Tensor> read_frames(const std::filesystem::path& where, std::siz
 
 sc::TensorSpec float_spec(const sc::Graph& graph, sc::TensorId id);
 nlohmann::json spec_json(const sc::TensorSpec& spec);
+nlohmann::json json_number(double value);  ///< null where it is not finite
 /// Seeded noise in [-1, 1], one tensor per input of the graph.
 std::vector<sc::Tensor> noise_frame(const sc::Graph& graph, std::uint64_t seed);
 
