@@ -6,6 +6,7 @@
 #include "core/convert.hpp"
 #include "core/json_file.hpp"
 #include "cpu/executor.hpp"
+#include "dpu/normals.hpp"
 #include "dpu/soft/executor.hpp"
 #include "dpu/soft/successive_rounding.hpp"
 #include "splitcnn/quantizer.hpp"
@@ -13,16 +14,10 @@
 #include "support/temporary_folder.hpp"
 
 using namespace splitcnn;
+using splitcnn_test::normals;
 using namespace splitcnn::soft;
 
 namespace {
-
-std::vector<float> normals(std::mt19937_64& random, std::size_t n, float scale = 1) {
-  std::normal_distribution<float> normal{0, scale};
-  std::vector<float> v(n);
-  for (float& x : v) x = normal(random);
-  return v;
-}
 
 /// Examples whose inputs are strongly correlated, like those of neighbouring pixels.
 struct Examples {

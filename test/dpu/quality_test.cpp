@@ -7,19 +7,14 @@
 
 #include "core/convert.hpp"
 #include "cpu/executor.hpp"
+#include "dpu/normals.hpp"
 #include "dpu/soft/executor.hpp"
 #include "support/catch.hpp"
 
 using namespace splitcnn;
+using splitcnn_test::normals;
 
 namespace {
-
-std::vector<float> normals(std::mt19937_64& random, std::size_t n, float scale = 1) {
-  std::normal_distribution<float> normal{0, scale};
-  std::vector<float> v(n);
-  for (float& x : v) x = normal(random);
-  return v;
-}
 
 /// Two branches that meet in a concat; channels of very different size, so that they are equalised.
 Graph branching() {
