@@ -93,7 +93,9 @@ struct ReplanOptions {
 
 struct PipelineOptions {
   Overflow overflow = Overflow::block;                  ///< of the default source
-  std::size_t depth = 0;                                ///< tokens; 0 = 2 x largest preferred batch + number of stages
+  /// Tokens. 0: 2 x the largest preferred batch + the number of stages, and where routes share the frames, as many more (64 at most) as come in
+  /// by the plan's expected times while one frame is on the slowest of these routes: results are in order, so those that overtake it wait.
+  std::size_t depth = 0;
   Millis batch_timeout{20};                             ///< a started batch waits this long for more frames
   Millis stage_deadline{std::chrono::seconds{30}};      ///< per batch; over it the frames fail with Errc::timeout
   std::vector<StageDeadline> deadlines{};               ///< where it is not stage_deadline

@@ -13,6 +13,8 @@ namespace splitcnn::inline v0 {
 namespace {
 
 constexpr int rounds = 3;  // alone, alone, together; so that a slow drift of the machine hits all of them
+/// Above this, somebody else may have been at work: it is measured again, and the lesser one counts.
+constexpr double doubtful = 1.15;
 
 /// The cuts whose times are nearest to the wanted ratios a : b.
 std::vector<int> cuts_for(const DeviceProfile& a, const DeviceProfile& b, int most) {
@@ -105,17 +107,27 @@ class SideBySide {
   std::barrier<> phases_{2};
 };
 
+std::optional<std::array<double, 2>> factors_at(const Pieces& a, const Pieces& b, int k, int runs) {
+  std::unique_ptr<Stage> head = a.load(0, k), tail = b.load(k, b.units());
+  if (!head || !tail) return std::nullopt;
+  const SideBySide both{std::move(head), std::move(tail), std::max(runs, 3)};
+  return std::array{both.factor(0), both.factor(1)};
+}
+
 }  // namespace
 
 std::vector<Contention> measure_contention(const Pieces& a, const DeviceProfile& a_times, const Pieces& b,
                                            const DeviceProfile& b_times, int cuts, int runs) {
   std::vector<double> of_a, of_b;
   for (const int k : cuts_for(a_times, b_times, cuts)) {
-    std::unique_ptr<Stage> head = a.load(0, k), tail = b.load(k, b.units());
-    if (!head || !tail) continue;
-    const SideBySide both{std::move(head), std::move(tail), std::max(runs, 3)};
-    of_a.push_back(both.factor(0));
-    of_b.push_back(both.factor(1));
+    auto factors = factors_at(a, b, k, runs);
+    if (!factors) continue;
+    if (std::max((*factors)[0], (*factors)[1]) > doubtful) {
+      const auto again = *factors_at(a, b, k, runs);
+      for (std::size_t side = 0; side < 2; ++side) (*factors)[side] = std::min((*factors)[side], again[side]);
+    }
+    of_a.push_back((*factors)[0]);
+    of_b.push_back((*factors)[1]);
   }
   if (of_a.empty()) return {};
   return {{a.info().name, b.info().name, median_of(of_a)}, {b.info().name, a.info().name, median_of(of_b)}};

@@ -5,22 +5,10 @@
 #include <cstring>
 #include <utility>
 
+#include "pipeline/depth.hpp"
+
 namespace splitcnn::inline v0 {
 namespace {
-
-constexpr std::size_t max_depth = 1'000'000;
-
-std::size_t choose_depth(const Stages& stages, std::size_t wanted) {
-  if (wanted > max_depth) {
-    throw Error{Errc::bad_argument, "PipelineOptions::depth: " + std::to_string(wanted) +
-                                        " frames in flight; at most " + std::to_string(max_depth) +
-                                        " are supported"};
-  }
-  if (wanted > 0) return wanted;
-  std::size_t batch = 1;
-  for (const auto& stage : stages) batch = std::max(batch, stage->preferred_batch());
-  return std::min(2 * batch + stages.size(), max_depth);
-}
 
 void check_options(const PipelineOptions& options) {
   if (!(options.batch_timeout.count() >= 0)) {
@@ -69,7 +57,7 @@ PipelineCore::PipelineCore(Stages stages, Wiring wired, const PipelineOptions& o
                            std::optional<Plan> for_plan)
     : plan{std::move(for_plan)},
       wiring{std::move(wired)},
-      depth{choose_depth(stages, options.depth)},
+      depth{choose_depth(stages, plan ? &*plan : nullptr, options.depth)},
       batch_timeout_{to_clock(options.batch_timeout)},
       check_interval_{to_clock(options.check_interval)},
       failures_to_leave_{options.failures_to_leave},

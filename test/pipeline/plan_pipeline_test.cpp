@@ -160,6 +160,25 @@ TEST_CASE("work-conserving: a route that idles takes the frames of one that is b
   }
 }
 
+TEST_CASE("routes that share the frames get tokens for those that overtake on the faster one") {
+  const ResetLoads reset;
+  const auto timed = [](const std::string& device, double ms, double weight) {
+    Route r = route({{device, 8}}, weight);
+    r.segments[0].expected_ms = ms;
+    return r;
+  };
+  const auto depth = [](std::vector<Route> routes, std::size_t wanted = 0) {
+    return Pipeline{float_plan(std::move(routes)), fake_devices(), {.depth = wanted}}.stats().depth;
+  };
+  CHECK(depth({timed("gpu:0", 5, 1)}) == 3);  // two of the largest batch and one per stage
+  CHECK(depth({timed("gpu:0", 5, 1), timed("gpu:1", 50, 0)}) == 4);  // nothing overtakes on a standby route
+  CHECK(depth({timed("gpu:0", 1, 0.9), timed("gpu:1", 10, 0.1)}) == 14);
+  CHECK(depth({timed("gpu:0", 1, 0.5), timed("gpu:0", 4, 0.5)}) == 5);  // one stage; 2.5 ms apart, 4 on the slow route
+  CHECK(depth({timed("gpu:0", 0, 0.5), timed("gpu:1", 0, 0.5)}) == 4);  // no times
+  CHECK(depth({timed("gpu:0", 1, 0.999), timed("gpu:1", 1e6, 0.001)}) == 68);
+  CHECK(depth({timed("gpu:0", 1, 0.9), timed("gpu:1", 10, 0.1)}, 5) == 5);
+}
+
 TEST_CASE("new frames avoid a route that lost its device") {
   const ResetLoads reset;
   fake_loads().adjust = [](FakeOptions& o) {
