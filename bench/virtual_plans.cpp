@@ -13,7 +13,7 @@ using namespace splitcnn;
 
 namespace {
 
-std::size_t depth = 120;
+std::size_t depth = 0;  // the library's choice
 
 constexpr std::size_t lead = 360;  // frames before the clock starts, and behind it, so that the pipeline is full all the time
 

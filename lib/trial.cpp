@@ -11,6 +11,7 @@
 
 #include "core/log.hpp"
 #include "partition/pieces.hpp"
+#include "partition/result_rate.hpp"
 #include "partition/search.hpp"
 #include "splitcnn/pipeline.hpp"
 
@@ -20,6 +21,7 @@ namespace {
 
 constexpr std::size_t single_frames = 5;                  // timed one by one
 constexpr double fewest_frames = 12, most_frames = 5000;  // of a run
+constexpr double fewest_turns = 8, most_for_turns = 400;  // of the route that gets the fewest frames; frames for that
 
 struct Run {
   double interval_ms, latency_ms;
@@ -47,27 +49,37 @@ double latency_alone(Pipeline& pipe) {
   return median_of(std::move(times));
 }
 
+std::size_t frames_of_run(const Plan& plan, double seconds) {
+  double least_share = 1;
+  for (const Route& route : plan.routes()) {
+    if (route.weight > 0) least_share = std::min(least_share, route.weight);
+  }
+  const double fewest = std::max(fewest_frames, std::min(fewest_turns / least_share, most_for_turns));
+  const double wanted = 1e3 * seconds / std::max(plan.expected().interval_ms, 1e-3);
+  return static_cast<std::size_t>(std::clamp(std::isfinite(wanted) ? wanted : 0, fewest, most_frames));
+}
+
 Run run_once(const Plan& plan, const Devices& devices, double seconds) {
   Pipeline pipe{plan, devices};
   Run run{0, latency_alone(pipe)};
-  const double wanted = 1e3 * seconds / std::max(plan.expected().interval_ms, 1e-3);
-  const auto frames =
-      static_cast<std::size_t>(std::clamp(std::isfinite(wanted) ? wanted : 0, fewest_frames, most_frames));
+  const std::size_t frames = frames_of_run(plan, seconds);
   const std::size_t lead = std::max<std::size_t>(pipe.stats().depth, 4);  // until it is full
   std::jthread feeder{[&] {
     for (std::size_t f = 0; f < frames + 2 * lead; ++f) push_one(pipe);  // still full when the clock stops
   }};
-  Clock::time_point start;
+  std::vector<double> came;
+  came.reserve(frames);
+  const Clock::time_point start = Clock::now();
   try {
     for (std::size_t f = 0; f < frames + lead; ++f) {
       pop_one(pipe);
-      if (f + 1 == lead) start = Clock::now();
+      if (f >= lead) came.push_back(Millis{Clock::now() - start}.count());
     }
   } catch (...) {
     pipe.close();  // the feeder may be waiting for room
     throw;
   }
-  run.interval_ms = Millis{Clock::now() - start}.count() / static_cast<double>(frames);
+  run.interval_ms = interval_of(came);
   pipe.close();
   return run;
 }

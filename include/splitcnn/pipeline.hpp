@@ -80,7 +80,8 @@ struct StageDeadline {
   Millis deadline{};
 };
 
-/// When and how shares are chosen anew. Wants a plan of several routes with expected times in every segment, else bad_argument.
+/// When and how shares are chosen anew. Wants a plan of several routes with expected times in every segment, else bad_argument. The default
+/// depth is for the shares at the start; where standby routes are much slower, give more (PipelineOptions::depth).
 struct ReplanOptions {
   double drift = 0.15;    ///< by which a device's time must differ from what the shares were chosen by, in two windows in a row
   Millis window{400};     ///< times are averaged over this; it should hold a few batches
@@ -93,8 +94,8 @@ struct ReplanOptions {
 
 struct PipelineOptions {
   Overflow overflow = Overflow::block;                  ///< of the default source
-  /// Tokens. 0: 2 x the largest preferred batch + the number of stages, and where routes share the frames, as many more (64 at most) as come in
-  /// by the plan's expected times while one frame is on the slowest of these routes: results are in order, so those that overtake it wait.
+  /// Tokens. 0: 3 x the largest preferred batch (2 where none is above 1) + the number of stages; where routes share the frames, as many more (256 at most) as come in,
+  /// by the plan's expected times, while one batch of a route fills and another one runs: results are in order, so those that overtake wait.
   std::size_t depth = 0;
   Millis batch_timeout{20};                             ///< a started batch waits this long for more frames
   Millis stage_deadline{std::chrono::seconds{30}};      ///< per batch; over it the frames fail with Errc::timeout

@@ -57,7 +57,7 @@ PipelineCore::PipelineCore(Stages stages, Wiring wired, const PipelineOptions& o
                            std::optional<Plan> for_plan)
     : plan{std::move(for_plan)},
       wiring{std::move(wired)},
-      depth{choose_depth(stages, plan ? &*plan : nullptr, options.depth)},
+      depth{choose_depth(stages, wiring, plan ? &*plan : nullptr, options.depth)},
       batch_timeout_{to_clock(options.batch_timeout)},
       check_interval_{to_clock(options.check_interval)},
       failures_to_leave_{options.failures_to_leave},

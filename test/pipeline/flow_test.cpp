@@ -101,9 +101,9 @@ TEST_CASE("a depth below the batch still makes progress") {
   }
 }
 
-TEST_CASE("the default depth is twice the largest batch plus the stages") {
-  const Pipeline pipe{fake_chain({{.batch = 6}, {}, {.batch = 2}})};
-  CHECK(pipe.stats().depth == 15);
+TEST_CASE("the default depth is three of the largest batch, two where none is above one, plus the stages") {
+  CHECK(Pipeline{fake_chain({{.batch = 6}, {}, {.batch = 2}})}.stats().depth == 21);
+  CHECK(Pipeline{fake_chain({{}, {}, {}})}.stats().depth == 5);
 }
 
 TEST_CASE("the next batch is submitted before the oldest is waited for") {

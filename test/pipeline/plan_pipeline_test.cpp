@@ -160,7 +160,7 @@ TEST_CASE("work-conserving: a route that idles takes the frames of one that is b
   }
 }
 
-TEST_CASE("routes that share the frames get tokens for those that overtake on the faster one") {
+TEST_CASE("routes that share the frames get tokens for a batch that fills, one that runs, and all that overtake them") {
   const ResetLoads reset;
   const auto timed = [](const std::string& device, double ms, double weight) {
     Route r = route({{device, 8}}, weight);
@@ -171,12 +171,14 @@ TEST_CASE("routes that share the frames get tokens for those that overtake on th
     return Pipeline{float_plan(std::move(routes)), fake_devices(), {.depth = wanted}}.stats().depth;
   };
   CHECK(depth({timed("gpu:0", 5, 1)}) == 3);  // two of the largest batch and one per stage
-  CHECK(depth({timed("gpu:0", 5, 1), timed("gpu:1", 50, 0)}) == 4);  // nothing overtakes on a standby route
-  CHECK(depth({timed("gpu:0", 1, 0.9), timed("gpu:1", 10, 0.1)}) == 14);
-  CHECK(depth({timed("gpu:0", 1, 0.5), timed("gpu:0", 4, 0.5)}) == 5);  // one stage; 2.5 ms apart, 4 on the slow route
-  CHECK(depth({timed("gpu:0", 0, 0.5), timed("gpu:1", 0, 0.5)}) == 4);  // no times
-  CHECK(depth({timed("gpu:0", 1, 0.999), timed("gpu:1", 1e6, 0.001)}) == 68);
-  CHECK(depth({timed("gpu:0", 1, 0.9), timed("gpu:1", 10, 0.1)}, 5) == 5);
+  CHECK(depth({timed("gpu:0", 5, 1), timed("gpu:1", 50, 0)}) == 4);       // nobody waits for a standby route
+  CHECK(depth({timed("gpu:0", 1, 0.875), timed("gpu:1", 7, 0.125)}) == 4 + 8 + 8);
+  CHECK(depth({timed("gpu:0", 1, 0.5), timed("gpu:0", 4, 0.5)}) == 3 + 4);  // one stage; 2.5 ms apart: 2 to fill, 1.6 run
+  CHECK(depth({timed("gpu:0", 0, 0.5), timed("gpu:1", 0, 0.5)}) == 4);      // no times
+  CHECK(depth({timed("gpu:0", 1, 0.999), timed("gpu:1", 1e6, 0.001)}) == 4 + 256);
+  CHECK(depth({timed("gpu:0", 1, 0.875), timed("gpu:1", 7, 0.125)}, 5) == 5);
+  fake_loads().adjust = [](FakeOptions& o) { o.batch = o.device == "gpu:1" ? 6 : 1; };
+  CHECK(depth({timed("gpu:0", 1, 0.75), timed("gpu:1", 3, 0.25)}) == 20 + 24 + 24);
 }
 
 TEST_CASE("new frames avoid a route that lost its device") {
