@@ -75,9 +75,10 @@ class SPLITCNN_API Predictor {
 class Devices;
 
 struct PredictOptions {
-  /// Where open devices of the predictor's names are given and the contenders' intervals overlap, these are measured and the fastest is taken.
+  /// Where open devices of the predictor's names are given and the contenders' intervals overlap, at most three cuts are measured and the fastest is
+  /// taken: first the forecast's, then each time the one that is best by the curves as the measurements correct them.
   const Devices* devices = nullptr;
-  int runs = 7;                    ///< timed runs per stage of a contender
+  int runs = 7;                    ///< timed runs per stage of a cut
 };
 
 /// What Partitioner::predict() returns; converts to its plan.
@@ -85,7 +86,7 @@ struct Prediction {
   Plan plan;                       ///< expected() is predicted, or measured where devices were given and asked
   Forecast forecast;
   std::vector<Candidate> runners_up;  ///< the other contenders, as predicted
-  std::vector<Candidate> measured;    ///< contenders that were measured, best first
+  std::vector<Candidate> measured;    ///< cuts that were measured, best first; need not be contenders
   operator const Plan&() const& noexcept { return plan; }
   operator Plan() && noexcept { return std::move(plan); }
 };

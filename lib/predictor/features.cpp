@@ -11,7 +11,9 @@ namespace {
 enum Type { input, conv, depthwise, grouped, dense, max_pool, average_pool, global_pool, add, concat, activation, norm, other, type_count };
 enum Number {
   c_in = type_count, h_in, w_in, c_out, h_out, w_out, area, stride, groups, macs, in_elements, out_elements, weights, intensity,
-  array_cycles, alu_cycles, skip_elements, map_elements, fits, fed_from_memory, kernels, moved_elements, depth, base_head, base_tail, number_end
+  array_cycles, alu_cycles, skip_elements, map_elements, fits, fed_from_memory, kernels, moved_elements, depth, base_head, base_tail,
+  in_fill, in_fours, out_fill, out_fill_64,  // vectors and tiles of channels: a CPU with some of them empty takes its time
+  number_end
 };
 static_assert(number_end == feature_count);
 
@@ -206,6 +208,9 @@ void find_edges(const Graph& graph, Layers& out) {
   }
 }
 
+/// How much of the blocks that hold `channels` is used.
+float fill(double channels, double block) { return static_cast<float>(channels / (up(std::max(channels, 1.0), block) * block)); }
+
 float log1p_of(double value) { return std::log1p(static_cast<float>(value)); }
 
 void fill_row(float* x, const Ask& a, double skip, double maps) {
@@ -216,6 +221,9 @@ void fill_row(float* x, const Ask& a, double skip, double maps) {
   x[macs] = log1p_of(a.macs), x[in_elements] = log1p_of(a.in_elements), x[out_elements] = log1p_of(a.out_elements);
   x[weights] = log1p_of(a.weights), x[intensity] = log1p_of(a.macs / (a.in_elements + a.out_elements + a.weights));
   x[array_cycles] = log1p_of(a.array), x[alu_cycles] = log1p_of(a.alu), x[skip_elements] = log1p_of(skip), x[map_elements] = log1p_of(maps);
+  const double per_group = a.in.c / a.groups;
+  x[in_fill] = fill(per_group, 16), x[in_fours] = std::fmod(per_group, 4) == 0 ? 1.0f : 0.0f;
+  x[out_fill] = fill(a.out.c, 16), x[out_fill_64] = fill(a.out.c, 64);
   x[fits] = a.in_elements + a.out_elements + skip <= OnChip::bytes ? 1.0f : 0.0f;
 }
 
@@ -252,7 +260,7 @@ const std::array<const char*, feature_count>& feature_names() noexcept {
       "input", "conv", "depthwise", "grouped", "dense", "max_pool", "average_pool", "global_pool", "add", "concat", "activation", "norm", "other",
       "c_in", "h_in", "w_in", "c_out", "h_out", "w_out", "area", "stride", "groups", "macs", "in_elements", "out_elements", "weights", "intensity",
       "array_cycles", "alu_cycles", "skip_elements", "map_elements", "fits", "fed_from_memory", "kernels", "moved_elements", "depth", "base_head",
-      "base_tail"};
+      "base_tail", "in_fill", "in_fours", "out_fill", "out_fill_64"};
   return names;
 }
 

@@ -12,8 +12,8 @@
 namespace splitcnn::inline v0 {
 
 /// Version of the list below: weights trained on another one are refused.
-inline constexpr int feature_version = 1;
-inline constexpr int feature_count = 38;
+inline constexpr int feature_version = 2;
+inline constexpr int feature_count = 42;
 /// Names in order, as they stand in weight files.
 [[nodiscard]] const std::array<const char*, feature_count>& feature_names() noexcept;
 

@@ -1,5 +1,8 @@
 // The linear-time description of a graph against the device models of lib/partition, which walk it again and again.
+#include <algorithm>
+#include <array>
 #include <cmath>
+#include <string_view>
 
 #include "predictor/truth.hpp"
 #include "splitcnn/partitioner.hpp"
@@ -55,6 +58,25 @@ TEST_CASE("cuts of blocks fall between layers, or before a view that costs nothi
       CHECK((layers.layer_of[cut.node] != layers.layer_of[cut.node - 1] || next == Op::reshape || next == Op::identity));
     }
   }
+}
+
+TEST_CASE("how full the vectors and tiles of a convolution's channels are") {
+  const auto fills = [](const Graph& graph, int wanted) {
+    Layers layers;
+    describe(graph, {}, {}, layers);
+    const auto& names = feature_names();
+    const auto at = [&](std::string_view name) { return std::find(names.begin(), names.end(), name) - names.begin(); };
+    std::array<float, 4> result{};
+    for (int l = 0, seen = 0; l < layers.count; ++l) {
+      const float* x = layers.x.data() + static_cast<std::ptrdiff_t>(l) * feature_count;
+      if (x[at("conv")] == 0 || seen++ != wanted) continue;
+      result = {x[at("in_fill")], x[at("in_fours")], x[at("out_fill")], x[at("out_fill_64")]};
+    }
+    return result;
+  };
+  CHECK(fills(Graph::zoo("lenet5"), 0) == std::array{1 / 16.f, 0.f, 6 / 16.f, 6 / 64.f});
+  CHECK(fills(Graph::zoo("lenet5"), 1) == std::array{6 / 16.f, 0.f, 1.f, 0.25f});
+  CHECK(fills(Graph::zoo("resnet18"), 1) == std::array{1.f, 1.f, 1.f, 1.f});
 }
 
 TEST_CASE("random networks repeat by seed and have every family") {

@@ -4,7 +4,7 @@ import lzma
 
 import numpy as np
 
-FEATURES = 38
+FEATURES = 42
 FAMILIES = ["plain", "residual", "bottleneck", "inverted", "inception", "separable", "mixed", "real"]
 NET1, NET2 = (int(np.frombuffer(m, np.uint32)[0]) for m in (b"NET1", b"NET2"))
 
@@ -116,16 +116,20 @@ def truth(net):
     return np.where(net.legal, net.stages_ms.max(0), np.inf)
 
 
-def halves(net):
-    """Intervals per cut by either half of a network that was timed directly. Cuts that were not: the curve's, scaled to those that were."""
-    t = truth(net)
-    out = []
-    for head, tail in net.halves:
-        timed = np.maximum(head, tail)
-        half = t * np.median(timed / t[net.direct])
-        half[net.direct] = timed
-        out.append(half)
+def stage_halves(net):
+    """Stage times per cut by either half of a network that was timed directly: [half][device, cut]. Cuts that were not: the curves',
+    scaled to those that were."""
+    t, out = truth(net), []
+    for timed in net.halves:
+        stages = net.stages_ms * np.median(timed.max(0) / t[net.direct])
+        stages[:, net.direct] = timed
+        out.append(stages)
     return out
+
+
+def halves(net):
+    """Intervals per cut by either half."""
+    return [np.where(net.legal, stages.max(0), np.inf) for stages in stage_halves(net)]
 
 
 def views(net):

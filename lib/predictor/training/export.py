@@ -89,7 +89,7 @@ def main():
         tensors.update(tensors_of("partition", trunks_of(other)[0]))
     pair = held_out[0].pair
     configuration = {
-        "format": "splitcnn-predictor", "version": 1, "feature_version": 1, "variant": variant, "output": checkpoint["kind"],
+        "format": "splitcnn-predictor", "version": 1, "feature_version": 2, "variant": variant, "output": checkpoint["kind"],
         "hidden": checkpoint["args"]["hidden"], "truth": pair.card["truth"],
         "confidence": 0.9, "interval_factor": conformal(held_out, predicted),
         "training_hash": hashlib.sha256(open(args.data, "rb").read()).hexdigest()[:16], "link": pair.card["link"],

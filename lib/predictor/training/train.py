@@ -11,7 +11,7 @@ import torch
 import data
 from model import Trunk
 
-PLAIN = [i for i in range(data.FEATURES) if i <= 12 or i in (31, 32, 33, 35)]  # already near 0..1: not logarithms
+PLAIN = [i for i in range(data.FEATURES) if i <= 12 or i in (31, 32, 33, 35) or i >= 38]  # already near 0..1: not logarithms
 CARRIED = 1e-3  # weight of size_of_carried()
 PAPER = [i for i in range(data.FEATURES) if i <= 24]  # layer type, sizes, kernel, stride: what the paper lists
 
