@@ -31,6 +31,7 @@ struct PredictorInfo {
   std::string training_hash;       ///< of the training data
   double confidence = 0.9;         ///< of Forecast::low_ms and high_ms
   int hidden = 0;
+  std::size_t adapted_by = 0;      ///< networks given to adapt()
 };
 
 /// Where to cut, and how sure that is. Times are ms per frame.
@@ -42,6 +43,12 @@ struct Forecast {
   std::vector<double> head_ms;     ///< per cut: the first device with the link it waits for; 0 for cut 0
   std::vector<double> tail_ms;     ///< per cut: the second device; 0 for the last cut
   std::vector<double> chance;      ///< per cut, of the partition model; empty where the file has none
+};
+
+/// A network and what its pieces take on the two devices: measure()'s, or a few pieces by other means (NaN: unknown).
+struct MeasuredNetwork {
+  Partitioner parts;
+  Profile profile;
 };
 
 /// Immutable; const calls from any thread. Copies share the weights.
@@ -65,9 +72,18 @@ class SPLITCNN_API Predictor {
   struct Impl;
 
  private:
+  friend SPLITCNN_API Predictor adapt(const Predictor& predictor, std::span<const MeasuredNetwork> nets);
   explicit Predictor(std::shared_ptr<const Impl> impl) noexcept;
   std::shared_ptr<const Impl> impl_;
 };
+
+/// The predictor for devices that resemble those of its weights, from 10 to 30 networks measured there: per device a factor on the times of all layers, further
+/// ones for depthwise and grouped convolutions, dense layers and layers without weights, and one that grows with a layer's time (least squares
+/// on the logarithms of all known prefix and suffix times, with a pull towards no correction beyond the first). The links stay. The interval of a
+/// forecast is as wide as these networks ask for, and no narrower than before; they are not independent of the fit, so it may be narrow. Adapting
+/// again starts from the weights. Throws
+/// bad_argument without networks, or for a profile that is of another network or lacks one of the devices.
+[[nodiscard]] SPLITCNN_API Predictor adapt(const Predictor& predictor, std::span<const MeasuredNetwork> nets);
 
 /// "avx512", "avx2" or "baseline": the code path of this machine.
 [[nodiscard]] SPLITCNN_API const char* predictor_isa() noexcept;

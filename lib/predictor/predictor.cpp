@@ -12,7 +12,7 @@ namespace splitcnn::inline v0 {
 namespace {
 
 /// Columns that are no logarithms: layer types and flags, stride, number of kernels, depth.
-constexpr bool is_plain(int column) { return column <= 12 || column == 20 || column == 31 || column == 32 || column == 33 || column == 35; }
+constexpr bool is_plain(int column) { return column <= 12 || column == 20 || column == 31 || column == 32 || column == 33 || column == 35 || column >= 38; }
 
 void normalise(const Predictor::Impl& impl, PredictorScratch& s) {
   s.x.resize(s.layers.x.size());
@@ -66,6 +66,9 @@ void times_of_layers(const Predictor::Impl& impl, int d, PredictorScratch& s) {
       us[i] = (here - before) * scale;
     }
   }
+  const DeviceCorrection& correction = impl.devices[static_cast<std::size_t>(d)].correction;
+  for (std::size_t i = 0; i < rows && correction.of != DeviceCorrection::Terms{}; ++i)
+    us[i] *= correction.factor(DeviceCorrection::terms(s.layers.x.data() + i * feature_count, us[i]));
 }
 
 PredictorScratch& scratch() {

@@ -22,6 +22,7 @@ const PredictorInfo& Predictor::info() const noexcept {
 Forecast Predictor::forecast(const Partitioner&) const { absent("forecast"); }
 void Predictor::forecast(const Partitioner&, Forecast&) const { absent("forecast"); }
 Profile Predictor::profile(const Partitioner&) const { absent("profile"); }
+Predictor adapt(const Predictor&, std::span<const MeasuredNetwork>) { absent("adapt"); }
 const char* predictor_isa() noexcept { return "none"; }
 
 }  // namespace splitcnn::inline v0

@@ -93,9 +93,10 @@ PredictedDevice device(const SafeTensors& file, const Json& json, const char* ke
 
 }  // namespace
 
-Predictor::Impl::Impl(SafeTensors file) : weights{std::move(file)} {
-  const std::string& where = weights.name();
-  const Json json = configuration(weights);
+Predictor::Impl::Impl(SafeTensors numbers) : weights{std::make_shared<const SafeTensors>(std::move(numbers))} {
+  const SafeTensors& file = *weights;
+  const std::string& where = file.name();
+  const Json json = configuration(file);
   const bool paper = one_of<bool>(json, "variant", where, {{"default", false}, {"paper", true}});
   output = one_of<NetOutput>(json, "output", where, {{"log_residual", NetOutput::log_residual}, {"cumulative", NetOutput::cumulative}});
   raw_sizes = self_loops = paper;
@@ -105,21 +106,21 @@ Predictor::Impl::Impl(SafeTensors file) : weights{std::move(file)} {
   info.training_hash = text(json, "training_hash", where);
   info.confidence = number(json, "confidence", where, 0.5, 0.999);
   interval_factor = number(json, "interval_factor", where, 1, 100);
-  devices = {device(weights, json, "head", info.hidden, !paper), device(weights, json, "tail", info.hidden, !paper)};
+  devices = {device(file, json, "head", info.hidden, !paper), device(file, json, "tail", info.hidden, !paper)};
   if (devices[0].device == devices[1].device) throw Error{Errc::bad_file, where + ": both devices have one name; use a weight file that the training wrote"};
   info.head = devices[0].device;
   info.tail = devices[1].device;
   info.head_name = devices[0].name;
   info.tail_name = devices[1].name;
-  if (weights.has("partition.out.bias")) partition = net(weights, "partition", info.hidden, !paper);
+  if (file.has("partition.out.bias")) partition = net(file, "partition", info.hidden, !paper);
   const auto way = require<Json>(json, "link", where);
   link = {.from = info.head,
           .to = info.tail,
           .fixed_ms = number(way, "fixed_ms", where, 0, 1e6),
           .ms_per_byte = number(way, "ms_per_byte", where, 0, 1e3),
           .blocks_sender = require<bool>(way, "blocks_sender", where)};
-  mean = weights.tensor("mean", {feature_count});
-  scale = weights.tensor("scale", {feature_count});
+  mean = file.tensor("mean", {feature_count});
+  scale = file.tensor("scale", {feature_count});
 }
 
 Predictor Predictor::parse(std::span<const std::byte> file, const std::string& name) {

@@ -1,6 +1,7 @@
 #pragma once
 /// A loaded predictor: checked configuration and pointers into its weights.
 #include <array>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -13,18 +14,30 @@ namespace splitcnn::inline v0 {
 
 enum class NetOutput { log_residual, cumulative };
 
+/// What adapt() found for a device: logarithms of factors on the times of its layers.
+struct DeviceCorrection {
+  static constexpr std::size_t size = 5;
+  using Terms = std::array<double, size>;
+  Terms of{};  ///< all; more for depthwise and grouped convolutions, dense layers, layers without weights; per unit of log time
+
+  /// What `of` is multiplied with for layer `row` of feature_count features that takes `us`.
+  static Terms terms(const float* row, double us) noexcept;
+  [[nodiscard]] double factor(const Terms& terms) const noexcept;
+};
+
 struct PredictedDevice {
   std::string device, name;
   BaseModel base;
   double fixed_ms = 0;   ///< per segment and frame
   double scale_us = 1;   ///< of a cumulative output
   NetWeights net;
+  DeviceCorrection correction;
 };
 
 struct Predictor::Impl {
   Impl(SafeTensors file);
 
-  SafeTensors weights;
+  std::shared_ptr<const SafeTensors> weights;  ///< shared with what adapt() made of it
   PredictorInfo info;
   std::array<PredictedDevice, 2> devices;  ///< head, tail
   std::optional<NetWeights> partition;     ///< a logit per layer: cut behind it
