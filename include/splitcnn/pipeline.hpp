@@ -94,7 +94,7 @@ struct ReplanOptions {
 
 struct PipelineOptions {
   Overflow overflow = Overflow::block;                  ///< of the default source
-  /// Tokens. 0: 3 x the largest preferred batch (2 where none is above 1) + the number of stages; where routes share the frames, as many more (256 at most) as come in,
+  /// Tokens. 0: 4 x the largest preferred batch (2 where none is above 1) + the number of stages; where routes share the frames, as many more (256 at most) as come in,
   /// by the plan's expected times, while one batch of a route fills and another one runs: results are in order, so those that overtake wait.
   std::size_t depth = 0;
   Millis batch_timeout{20};                             ///< a started batch waits this long for more frames

@@ -55,8 +55,8 @@ std::size_t choose_depth(const Stages& stages, const Wiring& wiring, const Plan*
   if (wanted > 0) return wanted;
   std::size_t batch = 1;
   for (const auto& stage : stages) batch = std::max(batch, stage->preferred_batch());
-  // Of a large batch one fills, one runs, and the tokens of one come back frame by frame from the stages behind.
-  const std::size_t batches = batch > 1 ? 3 : 2;
+  // Of a large batch one fills, one is ready, one runs, and the tokens of one come back frame by frame from the stages behind.
+  const std::size_t batches = batch > 1 ? 4 : 2;
   const std::size_t extra = plan ? for_sharing(*plan, stages, wiring) : 0;
   return std::min(batches * batch + stages.size() + extra, max_depth);
 }

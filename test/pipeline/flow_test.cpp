@@ -101,8 +101,8 @@ TEST_CASE("a depth below the batch still makes progress") {
   }
 }
 
-TEST_CASE("the default depth is three of the largest batch, two where none is above one, plus the stages") {
-  CHECK(Pipeline{fake_chain({{.batch = 6}, {}, {.batch = 2}})}.stats().depth == 21);
+TEST_CASE("the default depth is four of the largest batch, two where none is above one, plus the stages") {
+  CHECK(Pipeline{fake_chain({{.batch = 6}, {}, {.batch = 2}})}.stats().depth == 27);
   CHECK(Pipeline{fake_chain({{}, {}, {}})}.stats().depth == 5);
 }
 

@@ -178,7 +178,7 @@ TEST_CASE("routes that share the frames get tokens for a batch that fills, one t
   CHECK(depth({timed("gpu:0", 1, 0.999), timed("gpu:1", 1e6, 0.001)}) == 4 + 256);
   CHECK(depth({timed("gpu:0", 1, 0.875), timed("gpu:1", 7, 0.125)}, 5) == 5);
   fake_loads().adjust = [](FakeOptions& o) { o.batch = o.device == "gpu:1" ? 6 : 1; };
-  CHECK(depth({timed("gpu:0", 1, 0.75), timed("gpu:1", 3, 0.25)}) == 20 + 24 + 24);
+  CHECK(depth({timed("gpu:0", 1, 0.75), timed("gpu:1", 3, 0.25)}) == 26 + 24 + 24);
 }
 
 TEST_CASE("new frames avoid a route that lost its device") {
