@@ -112,7 +112,7 @@ TEST_CASE("cifar10_resnet20 in INT8 agrees with float", "[dpu][accuracy][long]")
 TEST_CASE("mobilenet_v2 in INT8 agrees with float", "[dpu][accuracy][long]") {
   const std::string data = splitcnn_test::test_data();
   if (data.empty()) SPLITCNN_SKIP("data", "SPLITCNN_TEST_DATA is not set");
-  const auto calibration = splitcnn_test::imagenet_calibration(data, 128);
+  const auto calibration = splitcnn_test::imagenet_calibration(data, 64);
   if (calibration.size() < 32) SPLITCNN_SKIP("data", "ffmpeg is needed for calibration frames");
   const auto scored = splitcnn_test::imagenet_inputs(data);
   REQUIRE(scored.size() == 200);
