@@ -81,8 +81,7 @@ class SPLITCNN_API Predictor {
 /// ones for depthwise and grouped convolutions, dense layers and layers without weights, and one that grows with a layer's time (least squares
 /// on the logarithms of all known prefix and suffix times, with a pull towards no correction beyond the first). The links stay. The interval of a
 /// forecast is as wide as these networks ask for, and no narrower than before; they are not independent of the fit, so it may be narrow. Adapting
-/// again starts from the weights. Throws
-/// bad_argument without networks, or for a profile that is of another network or lacks one of the devices.
+/// again starts from the weights. Throws bad_argument without networks, or for a profile that is of another network or lacks one of the devices.
 [[nodiscard]] SPLITCNN_API Predictor adapt(const Predictor& predictor, std::span<const MeasuredNetwork> nets);
 
 /// "avx512", "avx2" or "baseline": the code path of this machine.

@@ -8,7 +8,8 @@ row (`seeds`): choices are scored per seed and averaged per network. Subsets: al
 unseen-FAMILY, for files trained without one. ci95: of the mean regret, bootstrap over networks. minus_trees: mean regret less that of the
 trees of the same training networks, with the ends of its paired bootstrap interval. coverage: of the 90 % interval, whose factor comes
 from the calibration set. top3: mean regret when up to three cuts are measured as Partitioner::predict does where the intervals of several
-overlap, and the best is taken: modelled truth by medians of seven runs with 5 % noise each, measured truth by the one half of the runs. --real: the regret of every network of the zoo.
+overlap, and the best is taken: modelled truth by medians of seven runs with 5 % noise each, measured truth by the one half of the runs.
+--real: the regret of every network of the zoo.
 """
 import argparse
 import json
