@@ -3,9 +3,8 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <cstring>
 
+#include "core/arena.hpp"
 #include "core/half.hpp"
 #include "core/openmp.hpp"
 #include "cpu/layout.hpp"
@@ -20,21 +19,6 @@ namespace {
 
 using cpu::Lifetime;
 using cpu::Step;
-
-constexpr std::size_t alignment = 64;
-
-struct Free {
-  void operator()(float* p) const noexcept { std::free(p); }
-};
-using Block = std::unique_ptr<float, Free>;
-
-Block allocate(std::size_t bytes) {
-  const std::size_t rounded = std::max(alignment, (bytes + alignment - 1) / alignment * alignment);
-  Block block{static_cast<float*>(std::aligned_alloc(alignment, rounded))};
-  if (!block) throw std::bad_alloc{};
-  std::memset(block.get(), 0, rounded);
-  return block;
-}
 
 /// Node by node: every tensor has a writer.
 LoweredSegment lower_all(const Graph& graph, NodeId first, NodeId last) {
@@ -58,7 +42,7 @@ struct CpuExecutor::Impl {
   CpuExecutorOptions options;
   LoweredSegment segment;
   std::vector<float*> buffers;  // per tensor of the graph; null where it has none
-  std::vector<Block> blocks;
+  Arena tensors;
   cpu::OneDnn onednn;
   std::vector<Step> steps;
   std::vector<NodeId> step_nodes;
@@ -72,6 +56,7 @@ struct CpuExecutor::Impl {
     segment = nodes_as_they_are ? lower_all(graph, first, last) : lower(graph, first, last);
     place_constants();
     place_activations();
+    onednn.expect(packed_bytes());
     for (const TensorId t : segment.boundary.inputs) {
       if (options.f16_storage) rounded_inputs.push_back({buffers[t], elements(t)});
     }
@@ -85,13 +70,19 @@ struct CpuExecutor::Impl {
     return static_cast<std::size_t>(graph.tensor(t).shape.elements());
   }
 
+  /// Of the weights as oneDNN will lay them out: about what they are, and some padding.
+  std::size_t packed_bytes() const {
+    std::size_t floats = 0;
+    for (const LoweredOp& op : segment.ops) floats += op.weights.size() + op.bias.size();
+    return floats * sizeof(float) / 16 * 17;
+  }
+
   /// Constants that are operands of something else than a convolution, in storage order.
   void place_constants() {
     const bool all = options.reference;
     const auto place = [&](TensorId t) {
       if (!graph.tensor(t).constant || buffers[t]) return;
-      blocks.push_back(allocate(elements(t) * sizeof(float)));
-      buffers[t] = blocks.back().get();
+      buffers[t] = tensors.take_array<float>(elements(t));
       const Shape& shape = graph.tensor(t).shape;
       cpu::BoxCopy{shape, cpu::row_major_strides(shape), cpu::storage_strides(shape)}(
           graph.constant(t).data(), buffers[t]);
@@ -108,8 +99,7 @@ struct CpuExecutor::Impl {
   void place_activations() {
     const auto own = [&](TensorId t) {
       if (buffers[t]) return;
-      blocks.push_back(allocate(elements(t) * sizeof(float)));
-      buffers[t] = blocks.back().get();
+      buffers[t] = tensors.take_array<float>(elements(t));
     };
     for (const auto* ids : {&segment.boundary.inputs, &segment.boundary.outputs}) {
       for (const TensorId t : *ids) own(t);
@@ -129,9 +119,9 @@ struct CpuExecutor::Impl {
         if (!buffers[t]) lives[life_of[t]].last = s;
       }
     }
-    blocks.push_back(allocate(cpu::plan_memory(lives, alignment)));
+    std::byte* const shared = tensors.take(cpu::plan_memory(lives, Arena::alignment));
     for (std::size_t i = 0; i < ids.size(); ++i)
-      buffers[ids[i]] = blocks.back().get() + lives[i].offset / sizeof(float);
+      buffers[ids[i]] = reinterpret_cast<float*>(shared + lives[i].offset);
   }
 
   /// `rounded`: false for a convolution whose sum goes on, unrounded, into the add behind it.

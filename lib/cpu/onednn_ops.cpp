@@ -6,6 +6,7 @@
 #include <array>
 #include <optional>
 
+#include "core/arena.hpp"
 #include "core/onednn.hpp"
 #include "cpu/kernels.hpp"
 #include "cpu/layout.hpp"
@@ -20,8 +21,9 @@ using Tag = memory::format_tag;
 struct OneDnn::Impl {
   dnnl::engine engine = onednn::cpu_engine();
   dnnl::stream stream{engine};
+  Arena weights;
+  Arena scratch;  // what the primitives use between their steps: one for all, they run one after another
   std::size_t scratch_bytes = 0;
-  memory scratch;  // what the primitives use between their steps: one for all, they run one after another
   std::vector<memory> scratches;  // their views of it
 
   memory wrap(const Desc& desc, const float* data) const { return {desc, engine, const_cast<float*>(data)}; }
@@ -29,7 +31,7 @@ struct OneDnn::Impl {
   /// Weights in the order the primitive wants; copied even where that is the given one, since the source goes
   /// away.
   memory pack(const Desc& given, const float* data, const Desc& wanted) {
-    memory packed{wanted, engine};
+    memory packed{wanted, engine, weights.take(wanted.get_size())};
     memory from = wrap(given, data);
     dnnl::reorder{from, packed}.execute(stream, from, packed);
     stream.wait();
@@ -207,11 +209,12 @@ Step OneDnn::make_conv(const OpContext& context) {
   }
 }
 
+void OneDnn::expect(std::size_t weight_bytes) { impl_->weights = Arena{weight_bytes}; }
+
 void OneDnn::finish() {
   if (impl_->scratch_bytes == 0) return;
-  const Desc bytes{{static_cast<memory::dim>(impl_->scratch_bytes)}, memory::data_type::u8, Tag::x};
-  impl_->scratch = memory{bytes, impl_->engine};
-  for (memory& view : impl_->scratches) view.set_data_handle(impl_->scratch.get_data_handle());
+  std::byte* const scratch = impl_->scratch.take(impl_->scratch_bytes);
+  for (memory& view : impl_->scratches) view.set_data_handle(scratch);
 }
 
 Step OneDnn::make_product(const OpContext& context) {

@@ -6,7 +6,7 @@
 
 namespace splitcnn::inline v0::cpu {
 
-/// Engine, stream and the scratch memory that the primitives of one executor share. oneDNN's own scratch
+/// Engine, stream, packed weights and the scratch memory that the primitives of one executor share. oneDNN's own scratch
 /// memory belongs to the thread that creates a primitive; with ours, building on one thread and running on
 /// another is fine.
 class OneDnn {
@@ -16,6 +16,8 @@ class OneDnn {
   OneDnn& operator=(OneDnn&&) noexcept;
   ~OneDnn();
 
+  /// Before the first make_conv(): the bytes that all packed weights together are likely to need.
+  void expect(std::size_t weight_bytes);
   /// Op::conv of a lowered segment, dense layers included; packs the weights. Throws unsupported naming the
   /// node.
   Step make_conv(const OpContext& context);

@@ -77,10 +77,11 @@ void check_conv(RandomSpecs& random, Tally& tally) {
     if (trust.f32[spec.depthwise()]) forms.push_back(ConvForm::f32);
     if ((spec.source_non_negative ? trust.u8_sums : trust.s8_sums)[spec.depthwise()]) forms.push_back(ConvForm::sums);
   }
+  Arena arena;
   for (const ConvForm form : forms) {
     if (form == ConvForm::plain) continue;
     try {
-      OneDnnConv conv{spec, form};
+      OneDnnConv conv{spec, form, arena};
       INFO(to_string(form) << ' ' << conv.implementation());  // should it touch what it must not
       const auto call = [&](auto* from, auto* to, std::byte* scratch) { conv.run(from, to, scratch); };
       verify(run(call, conv.scratch_bytes(), in, expected.size()), to_string(form), conv.implementation());
@@ -89,16 +90,16 @@ void check_conv(RandomSpecs& random, Tally& tally) {
     }
   }
   if (VnniConv::fits(spec)) {
-    const VnniConv conv{spec};
+    const VnniConv conv{spec, arena};
     verify(run([&](auto* from, auto* to, std::byte* scratch) { conv.run(from, to, scratch); }, conv.scratch_bytes(), in, expected.size()), "own");
   }
   if (VnniWinograd::fits(spec)) {
-    const VnniWinograd conv{spec};
+    const VnniWinograd conv{spec, arena};
     verify(run([&](auto* from, auto* to, std::byte* scratch) { conv.run(from, to, scratch); }, conv.scratch_bytes(omp_get_max_threads()), in,
                expected.size()), "own winograd");
   }
   if (VnniDepthwise::fits(spec)) {
-    verify(run([&](auto* from, auto* to, std::byte*) { VnniDepthwise{spec}.run(from, to); }, 0, in, expected.size()), "own depthwise");
+    verify(run([&](auto* from, auto* to, std::byte*) { VnniDepthwise{spec, arena}.run(from, to); }, 0, in, expected.size()), "own depthwise");
   }
   verify(run([&](auto* from, auto* to, std::byte*) { PlainConv{spec}.run(from, to); }, 0, in, expected.size()), "plain");
   ++tally.cases;
@@ -189,7 +190,8 @@ TEST_CASE("oneDNN keeps to its memory when two threads share a convolution", "[d
   const OmpThreads threads{2};
   const ConvForm form = plan_conv(spec, onednn_trust());
   if (form == ConvForm::plain) return;  // oneDNN is not used for it here
-  OneDnnConv conv{spec, form};
+  Arena arena;
+  OneDnnConv conv{spec, form, arena};
   const auto call = [&](auto* from, auto* to, std::byte* scratch) { conv.run(from, to, scratch); };
   for (int n = 0; n < 50; ++n) CHECK(run(call, conv.scratch_bytes(), in, 9) == expected);
 }

@@ -2,10 +2,7 @@
 
 #include <fmt/core.h>
 
-#include <cstdlib>
-#include <cstring>
 #include <dnnl.hpp>
-#include <new>
 #include <variant>
 
 #include "core/openmp.hpp"
@@ -20,17 +17,6 @@ namespace splitcnn::inline v0 {
 namespace {
 
 using namespace soft;
-
-/// Memory aligned for any vector unit, with room for kernels that read a little further than their source.
-struct Block {
-  explicit Block(std::size_t bytes) : data{static_cast<std::byte*>(::operator new(bytes + 64, std::align_val_t{64}))} {
-    std::memset(data, 0, bytes + 64);
-  }
-  ~Block() { ::operator delete(data, std::align_val_t{64}); }
-  Block(const Block&) = delete;
-  Block& operator=(const Block&) = delete;
-  std::byte* data;
-};
 
 /// How many kernel positions along one axis fall on real input, over all outputs.
 std::int64_t real_taps(std::int64_t in, std::int64_t out, int kernel, int stride, int dilation, int before) {
@@ -51,21 +37,33 @@ std::int64_t multiplications(const ConvSpec& s) {
          real_taps(s.in.w, s.out.w, w.kernel_w, w.stride_w, w.dilation_w, w.pad_left);
 }
 
+/// Kernels may read a little further than their source.
+constexpr std::size_t reads_further = 64;
+
+/// Of the tensors and the packed weights. Winograd packs four products for three rows of weights.
+std::size_t expected_bytes(const Program& program) {
+  std::size_t weights = 0;
+  for (const Instruction& op : program.instructions) {
+    if (const auto* conv = std::get_if<ConvSpec>(&op.work)) weights += conv->weights.size();
+  }
+  return program.bytes + weights + weights / 3;
+}
+
 using ConvKernel = std::variant<std::monostate, PlainConv, OneDnnConv, VnniConv, VnniWinograd, VnniDepthwise>;  // monostate: scalar, straight from the instruction
 
-ConvKernel load(const ConvSpec& spec) {
-  if (VnniDepthwise::fits(spec)) return ConvKernel{std::in_place_type<VnniDepthwise>, spec};
-  if (VnniConv::fits(spec) && VnniConv::pays(spec)) return ConvKernel{std::in_place_type<VnniConv>, spec};
-  if (VnniWinograd::fits(spec) && VnniWinograd::pays(spec) && onednn_trust().winograd) return ConvKernel{std::in_place_type<VnniWinograd>, spec};
+ConvKernel load(const ConvSpec& spec, Arena& arena) {
+  if (VnniDepthwise::fits(spec)) return ConvKernel{std::in_place_type<VnniDepthwise>, spec, arena};
+  if (VnniConv::fits(spec) && VnniConv::pays(spec)) return ConvKernel{std::in_place_type<VnniConv>, spec, arena};
+  if (VnniWinograd::fits(spec) && VnniWinograd::pays(spec) && onednn_trust().winograd) return ConvKernel{std::in_place_type<VnniWinograd>, spec, arena};
   const ConvForm form = plan_conv(spec, onednn_trust());
   if (form != ConvForm::plain) {
     try {
-      return ConvKernel{std::in_place_type<OneDnnConv>, spec, form};
+      return ConvKernel{std::in_place_type<OneDnnConv>, spec, form, arena};
     } catch (const dnnl::error&) {
       // No fast implementation of this shape: ours is slower than oneDNN's fast ones, faster than its reference.
     }
   }
-  if (VnniConv::fits(spec)) return ConvKernel{std::in_place_type<VnniConv>, spec};
+  if (VnniConv::fits(spec)) return ConvKernel{std::in_place_type<VnniConv>, spec, arena};
   return ConvKernel{std::in_place_type<PlainConv>, spec};
 }
 
@@ -74,14 +72,16 @@ ConvKernel load(const ConvSpec& spec) {
 struct DpuExecutor::Impl {
   Program program;
   DpuExecutorOptions options;
+  Arena arena;
   std::vector<ConvKernel> kernels;  // one per instruction; monostate where it is no convolution
   std::vector<std::size_t> weight_bytes;  // likewise
   std::vector<TensorId> input_ids, output_ids;
-  std::unique_ptr<Block> block, scratch;
+  std::byte *block = nullptr, *scratch = nullptr;
 
   Impl(const QuantizedGraph& quant, NodeId first, NodeId last, const DpuExecutorOptions& o)
-      : program{compile(quant, first, last)}, options{o}, kernels(program.instructions.size()), weight_bytes(kernels.size()) {
+      : program{compile(quant, first, last)}, options{o}, arena{expected_bytes(program)}, kernels(program.instructions.size()), weight_bytes(kernels.size()) {
     const OmpThreads threads{options.threads};
+    block = arena.take(program.bytes + reads_further);
     std::size_t scratch_bytes = 0;
     for (std::size_t i = 0; i < kernels.size() && !options.scalar; ++i) {
       if (const auto* pool = std::get_if<PoolSpec>(&program.instructions[i].work)) {
@@ -90,7 +90,7 @@ struct DpuExecutor::Impl {
       auto* conv = std::get_if<ConvSpec>(&program.instructions[i].work);
       if (!conv) continue;
       weight_bytes[i] = conv->weights.size() + conv->bias.size();
-      kernels[i] = load(*conv);
+      kernels[i] = load(*conv, arena);
       if (const auto* k = std::get_if<OneDnnConv>(&kernels[i])) scratch_bytes = std::max(scratch_bytes, k->scratch_bytes());
       if (const auto* k = std::get_if<VnniConv>(&kernels[i])) scratch_bytes = std::max(scratch_bytes, k->scratch_bytes());
       if (const auto* k = std::get_if<VnniWinograd>(&kernels[i])) scratch_bytes = std::max(scratch_bytes, k->scratch_bytes(options.threads));
@@ -98,17 +98,16 @@ struct DpuExecutor::Impl {
     }
     for (const Edge& e : program.inputs) input_ids.push_back(e.tensor);
     for (const Edge& e : program.outputs) output_ids.push_back(e.tensor);
-    block = std::make_unique<Block>(program.bytes);
-    scratch = std::make_unique<Block>(scratch_bytes);
+    scratch = arena.take(scratch_bytes + reads_further);
   }
 
-  std::int8_t* at(std::size_t buffer) const { return reinterpret_cast<std::int8_t*>(block->data + program.buffers[buffer].offset); }
+  std::int8_t* at(std::size_t buffer) const { return reinterpret_cast<std::int8_t*>(block + program.buffers[buffer].offset); }
 
   void run_conv(const ConvSpec& spec, ConvKernel& kernel, const std::int8_t* in, std::int8_t* out) {
-    if (auto* k = std::get_if<OneDnnConv>(&kernel)) return k->run(in, out, scratch->data);
+    if (auto* k = std::get_if<OneDnnConv>(&kernel)) return k->run(in, out, scratch);
     if (auto* k = std::get_if<PlainConv>(&kernel)) return k->run(in, out);
-    if (auto* k = std::get_if<VnniConv>(&kernel)) return k->run(in, out, scratch->data);
-    if (auto* k = std::get_if<VnniWinograd>(&kernel)) return k->run(in, out, scratch->data);
+    if (auto* k = std::get_if<VnniConv>(&kernel)) return k->run(in, out, scratch);
+    if (auto* k = std::get_if<VnniWinograd>(&kernel)) return k->run(in, out, scratch);
     if (auto* k = std::get_if<VnniDepthwise>(&kernel)) return k->run(in, out);
     scalar_conv(spec, in, out);
   }
@@ -125,7 +124,7 @@ struct DpuExecutor::Impl {
     } else if (const auto* product = std::get_if<Mul>(&op.work)) {
       (scalar ? scalar_mul : plain_mul)(*product, in, at(op.inputs[1]), out);
     } else if (const auto* pool = std::get_if<PoolSpec>(&op.work)) {
-      scalar ? scalar_pool(*pool, in, out) : plain_pool(*pool, in, out, scratch->data);
+      scalar ? scalar_pool(*pool, in, out) : plain_pool(*pool, in, out, scratch);
     } else if (const auto* move = std::get_if<MoveSpec>(&op.work)) {
       (scalar ? scalar_move : plain_move)(*move, in, out);
     }

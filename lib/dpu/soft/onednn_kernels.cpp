@@ -114,9 +114,9 @@ struct OneDnnConv::Impl {
     return s;
   }
 
-  Impl(const ConvSpec& spec, ConvForm f) : Impl{must_thin(spec) ? thinned(spec) : spec, f, spec} {}
+  Impl(const ConvSpec& spec, ConvForm f, Arena& arena) : Impl{must_thin(spec) ? thinned(spec) : spec, f, spec, arena} {}
 
-  Impl(const ConvSpec& spec, ConvForm f, const ConvSpec& given)
+  Impl(const ConvSpec& spec, ConvForm f, const ConvSpec& given, Arena& arena)
       : form{f}, in{spec.in}, out{spec.out}, thins{!(spec.in == given.in)}, whole{given.in}, window{given.window} {
     const bool direct = form == ConvForm::direct, floats = form == ConvForm::f32;
     const DataType source_type = floats ? DataType::f32 : spec.source_non_negative ? DataType::u8 : DataType::s8;
@@ -139,7 +139,7 @@ struct OneDnnConv::Impl {
     if (wrong || implementation.find("ref") != std::string::npos) {
       throw dnnl::error{dnnl_unimplemented, "no fast and exact implementation"};
     }
-    load_weights(spec, desc, floats);
+    load_weights(spec, desc, floats, arena);
     if (direct) load_bias(spec, desc);
     primitive = dnnl::convolution_forward{desc};
     source = memory{desc.src_desc(), onednn::cpu_engine(), nullptr};
@@ -151,7 +151,7 @@ struct OneDnnConv::Impl {
     attributes.add_arguments(arguments);
   }
 
-  void load_weights(const ConvSpec& spec, const dnnl::convolution_forward::primitive_desc& desc, bool floats) {
+  void load_weights(const ConvSpec& spec, const dnnl::convolution_forward::primitive_desc& desc, bool floats, Arena& arena) {
     const auto wanted = desc.weights_desc();
     // Ours are [out][kernel_h][kernel_w][in]; with groups the first dimension splits.
     const auto ours = memory::desc{wanted.dims(), floats ? DataType::f32 : DataType::s8, spec.groups == 1 ? Tag::ohwi : Tag::gohwi};
@@ -161,7 +161,7 @@ struct OneDnnConv::Impl {
     } else {
       std::copy(spec.weights.begin(), spec.weights.end(), static_cast<std::int8_t*>(from.get_data_handle()));
     }
-    weights = memory{wanted, onednn::cpu_engine()};
+    weights = memory{wanted, onednn::cpu_engine(), arena.take(wanted.get_size())};
     dnnl::reorder{from, weights}.execute(stream, from, weights);
     stream.wait();
   }
@@ -178,7 +178,7 @@ struct OneDnnConv::Impl {
   }
 };
 
-OneDnnConv::OneDnnConv(const ConvSpec& spec, ConvForm form) : impl_{std::make_unique<Impl>(spec, form)} {}
+OneDnnConv::OneDnnConv(const ConvSpec& spec, ConvForm form, Arena& arena) : impl_{std::make_unique<Impl>(spec, form, arena)} {}
 OneDnnConv::OneDnnConv(OneDnnConv&&) noexcept = default;
 OneDnnConv& OneDnnConv::operator=(OneDnnConv&&) noexcept = default;
 OneDnnConv::~OneDnnConv() = default;

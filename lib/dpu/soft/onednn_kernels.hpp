@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 
+#include "core/arena.hpp"
 #include "dpu/soft/plain_kernels.hpp"
 
 namespace splitcnn::inline v0::soft {
@@ -28,10 +29,10 @@ struct Trust {
 
 ConvForm plan_conv(const ConvSpec& spec, const Trust& trust);
 
-/// A loaded convolution in one of the three oneDNN forms. Throws dnnl::error when oneDNN has no (fast) implementation.
+/// A loaded convolution in one of the three oneDNN forms; its weights lie in the arena, which must outlive it. Throws dnnl::error when oneDNN has no (fast) implementation.
 class OneDnnConv {
  public:
-  OneDnnConv(const ConvSpec& spec, ConvForm form);
+  OneDnnConv(const ConvSpec& spec, ConvForm form, Arena& arena);
   OneDnnConv(OneDnnConv&&) noexcept;
   OneDnnConv& operator=(OneDnnConv&&) noexcept;
   ~OneDnnConv();

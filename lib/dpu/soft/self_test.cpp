@@ -46,7 +46,7 @@ ConvSpec make_spec(int kernel, bool depthwise, bool non_negative, Nonlinear nonl
   return s;
 }
 
-/// `make(spec)` gives what runs it: with scratch_bytes() and run().
+/// `make(spec, arena)` gives what runs it: with scratch_bytes() and run().
 template <class Make>
 bool agrees(const ConvSpec& spec, const Make& make, bool extreme, Noise& noise) {
   std::vector<std::int8_t> in(static_cast<std::size_t>(spec.in.elements()));
@@ -56,10 +56,9 @@ bool agrees(const ConvSpec& spec, const Make& make, bool extreme, Noise& noise) 
   }
   std::vector<std::int8_t> expected(static_cast<std::size_t>(spec.out.elements())), got(expected.size());
   scalar_conv(spec, in.data(), expected.data());
-  auto conv = make(spec);
-  std::vector<std::byte> scratch(conv.scratch_bytes() + 64);
-  auto* aligned = scratch.data() + (64 - reinterpret_cast<std::uintptr_t>(scratch.data()) % 64) % 64;
-  conv.run(in.data(), got.data(), aligned);
+  Arena arena;
+  auto conv = make(spec, arena);
+  conv.run(in.data(), got.data(), arena.take(conv.scratch_bytes()));
   return got == expected;
 }
 
@@ -67,7 +66,7 @@ bool agrees(const ConvSpec& spec, const Make& make, bool extreme, Noise& noise) 
 bool trusted(ConvForm form, bool depthwise, bool non_negative) noexcept {
   try {
     Noise noise;
-    const auto make = [form](const ConvSpec& spec) { return OneDnnConv{spec, form}; };
+    const auto make = [form](const ConvSpec& spec, Arena& arena) { return OneDnnConv{spec, form, arena}; };
     for (const int kernel : {3, 1}) {
       if (depthwise && kernel == 1) continue;
       for (const bool extreme : {false, true}) {
@@ -86,7 +85,7 @@ bool winograd_is_exact() noexcept {
   try {
     Noise noise;
     const OmpThreads one{1};  // scratch_bytes() is for one
-    const auto make = [](const ConvSpec& spec) { return VnniWinograd{spec}; };
+    const auto make = [](const ConvSpec& spec, Arena& arena) { return VnniWinograd{spec, arena}; };
     for (const bool extreme : {false, true}) {
       ConvSpec spec = make_spec(3, false, true, extreme ? Nonlinear::none : Nonlinear::relu, extreme, noise);
       spec.in.h = spec.out.h = 7;  // pairs of rows and one alone

@@ -76,7 +76,7 @@ bool VnniConv::pays(const ConvSpec& s) {
   return s.in.c <= 4 || (one && s.out.n * s.out.h * s.out.w >= 100);
 }
 
-VnniConv::VnniConv(const ConvSpec& s)
+VnniConv::VnniConv(const ConvSpec& s, Arena& arena)
     : in_{s.in}, out_{s.out}, window_{s.window}, finish_{*integer_finish(s)}, non_negative_{s.source_non_negative} {
   const std::int64_t run = in_.c * window_.kernel_w;
   quads_ = (run + 3) / 4;
@@ -89,19 +89,19 @@ VnniConv::VnniConv(const ConvSpec& s)
   row_bytes_ = (copies_ ? std::max(reach_w, in_.w + window_.pad_left) : in_.w) * in_.c;
   thins_ = !copies_ && window_.kernel_h == 1 && window_.kernel_w == 1 && (window_.stride_h > 1 || window_.stride_w > 1);
   if (thins_) copies_ = true, padded_h_ = out_.h, row_bytes_ = out_.w * in_.c;
-  pack(s);
+  pack(s, arena);
 }
 
-void VnniConv::pack(const ConvSpec& s) {
+void VnniConv::pack(const ConvSpec& s, Arena& arena) {
   if (!non_negative_) {
     const auto sums = weight_sums(s);
     for (std::size_t c = 0; c < sums.size(); ++c) finish_.constants[c] -= 128 * sums[c];
   }
   const std::int64_t blocks = (out_.c + lanes - 1) / lanes;
   const std::int64_t steps = window_.kernel_h * quads_;  // 64 bytes of weights per block and step
-  weights_ = AlignedVector<std::int8_t>(static_cast<std::size_t>(blocks * steps * 64));
-  constants_ = AlignedVector<std::int32_t>(static_cast<std::size_t>(blocks * lanes));
-  std::copy(finish_.constants.begin(), finish_.constants.end(), constants_.data());
+  weights_ = arena.take_array<std::int8_t>(static_cast<std::size_t>(blocks * steps * 64));
+  constants_ = arena.take_array<std::int32_t>(static_cast<std::size_t>(blocks * lanes));
+  std::copy(finish_.constants.begin(), finish_.constants.end(), constants_);
   const std::int64_t run = in_.c * window_.kernel_w;
   for (std::int64_t block = 0, next = 0; block < blocks; block = next) {  // full panels end in fewer instructions than narrow ones
     next = std::min(block + 4, blocks);
@@ -109,7 +109,7 @@ void VnniConv::pack(const ConvSpec& s) {
     Panel panel{.first = block * lanes, .blocks = static_cast<int>(width), .weights = static_cast<std::size_t>(block * steps * 64),
                 .constants = static_cast<std::size_t>(block * lanes)};
     panel.channels = static_cast<int>(std::min(lanes, out_.c - (next - 1) * lanes));
-    std::int8_t* to = weights_.data() + panel.weights;
+    std::int8_t* to = weights_ + panel.weights;
     for (int ky = 0; ky < window_.kernel_h; ++ky) {
       for (std::int64_t q = 0; q < quads_; ++q, to += 64 * width) {
         for (std::int64_t o = 0; o < width * lanes && panel.first + o < out_.c; ++o) {
@@ -159,8 +159,8 @@ void VnniConv::run_pixels(const std::int8_t* in, std::int8_t* out, std::int64_t 
   for (std::int64_t p = 0; p < count; p += some) {
     for (const Panel& panel : panels_) {
       const auto last = static_cast<__mmask16>((1u << panel.channels) - 1);
-      run_panels[non_negative_ ? 0 : 1][panel.blocks - 1](s, std::min(some, count - p), in + p * s.pixel_step, weights_.data() + panel.weights,
-                                                          constants_.data() + panel.constants, last, out + p * s.out_step + panel.first);
+      run_panels[non_negative_ ? 0 : 1][panel.blocks - 1](s, std::min(some, count - p), in + p * s.pixel_step, weights_ + panel.weights,
+                                                          constants_ + panel.constants, last, out + p * s.out_step + panel.first);
     }
   }
 }

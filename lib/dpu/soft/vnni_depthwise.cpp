@@ -142,10 +142,11 @@ bool VnniDepthwise::fits(const ConvSpec& s) {
          w.stride_w <= 2 && s.out.c >= 16 && integer_finish(s).has_value();
 }
 
-VnniDepthwise::VnniDepthwise(const ConvSpec& s)
+VnniDepthwise::VnniDepthwise(const ConvSpec& s, Arena& arena)
     : in_{s.in}, out_{s.out}, window_{s.window}, finish_{*integer_finish(s)}, non_negative_{s.source_non_negative},
-      blocks_{(s.out.c + block - 1) / block}, weights_(static_cast<std::size_t>(blocks_ * window_.kernel_h * 256)),
-      constants_(static_cast<std::size_t>(blocks_ * block)), zeros_(static_cast<std::size_t>(blocks_ * block)) {
+      blocks_{(s.out.c + block - 1) / block}, weights_(arena.take_array<std::int8_t>(static_cast<std::size_t>(blocks_ * window_.kernel_h * 256))),
+      constants_(arena.take_array<std::int32_t>(static_cast<std::size_t>(blocks_ * block))),
+      zeros_(arena.take_array<std::int8_t>(static_cast<std::size_t>(blocks_ * block))) {
   if (!non_negative_) {
     const auto sums = weight_sums(s);
     for (std::size_t c = 0; c < sums.size(); ++c) finish_.constants[c] -= 128 * sums[c];
@@ -155,10 +156,10 @@ VnniDepthwise::VnniDepthwise(const ConvSpec& s)
     for (int i = 0; i < 4; ++i) {
       for (int e = 0; e < 16; ++e) {
         if (channel_of(i, e, halves) != c % block) continue;
-        constants_.data()[c / block * block + i * 16 + e] = finish_.constants[static_cast<std::size_t>(c)];
+        constants_[c / block * block + i * 16 + e] = finish_.constants[static_cast<std::size_t>(c)];
         for (int ky = 0; ky < window_.kernel_h; ++ky) {
           for (int kx = 0; kx < 3; ++kx) {
-            weights_.data()[((c / block * window_.kernel_h + ky) * 4 + i) * 64 + e * 4 + kx] =
+            weights_[((c / block * window_.kernel_h + ky) * 4 + i) * 64 + e * 4 + kx] =
                 s.weights[static_cast<std::size_t>((c * window_.kernel_h + ky) * 3 + kx)];
           }
         }
@@ -188,14 +189,14 @@ void VnniDepthwise::run_row(const std::int8_t* in, std::int8_t* out, std::int64_
       const std::int8_t* row = iy >= 0 && iy < in_.h ? image + iy * in_.w * in_.c : nullptr;
       for (std::int64_t t = 0; t < tiles; ++t) {
         const std::int64_t left = (x + t * step) * stride - window_.pad_left;
-        for (std::int64_t i = left; i < left + tile_pixels; ++i) *pixel++ = row && i >= 0 && i < in_.w ? row + i * in_.c : zeros_.data();
+        for (std::int64_t i = left; i < left + tile_pixels; ++i) *pixel++ = row && i >= 0 && i < in_.w ? row + i * in_.c : zeros_;
       }
     }
     const auto outputs = static_cast<int>(std::min(tiles * step, out_.w - x));
     for (std::int64_t b = first; b < last; ++b) {
       const std::int64_t channels = out_.c - b * block;
-      run({.pixels = pixels, .offset = b * block, .weights = weights_.data() + b * window_.kernel_h * 256,
-           .constants = constants_.data() + b * block, .out = out + ((n * out_.h + y) * out_.w + x) * out_.c + b * block, .out_step = out_.c,
+      run({.pixels = pixels, .offset = b * block, .weights = weights_ + b * window_.kernel_h * 256,
+           .constants = constants_ + b * block, .out = out + ((n * out_.h + y) * out_.w + x) * out_.c + b * block, .out_step = out_.c,
            .kernel_h = window_.kernel_h, .shift = finish_.shift, .low = finish_.low, .high = finish_.high,
            .channels = channels >= block ? ~__mmask64{0} : (__mmask64{1} << channels) - 1},
           outputs);

@@ -1,29 +1,16 @@
 #pragma once
 /// Our own convolutions for AVX512-VNNI, for the shapes where oneDNN leaves much of the machine unused: few input channels, 1x1 with
 /// short sums, depthwise 3x3; and Winograd, which needs fewer products. Sums and the last step are integers (integer_finish.hpp). Signed
-/// sources are read as unsigned ones raised by 128, which the constants take off again. On other machines fits() is false and nothing else may be called.
+/// sources are read as unsigned ones raised by 128, which the constants take off again. Weights lie in the arena that a kernel is built with, which must outlive it.
+/// On other machines fits() is false and nothing else may be called.
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
+#include "core/arena.hpp"
 #include "dpu/soft/integer_finish.hpp"
 
 namespace splitcnn::inline v0::soft {
-
-/// Zeroed memory aligned to a vector. Move-only: a copy would lie at another distance from its alignment.
-template <class T>
-class AlignedVector {
- public:
-  explicit AlignedVector(std::size_t count = 0) : storage_(count * sizeof(T) + 63) {}
-  AlignedVector(AlignedVector&&) noexcept = default;
-  AlignedVector& operator=(AlignedVector&&) noexcept = default;
-  T* data() noexcept { return reinterpret_cast<T*>(align(storage_.data())); }
-  const T* data() const noexcept { return reinterpret_cast<const T*>(align(const_cast<std::byte*>(storage_.data()))); }
-
- private:
-  static std::byte* align(std::byte* p) noexcept { return p + (64 - reinterpret_cast<std::uintptr_t>(p) % 64) % 64; }
-  std::vector<std::byte> storage_;
-};
 
 /// A dense convolution: every kernel row is one run of kernel_w * in.c bytes of the (padded) input.
 class VnniConv {
@@ -31,7 +18,7 @@ class VnniConv {
   static bool fits(const ConvSpec& spec);
   /// Whether it is the faster one where oneDNN is exact, too (measured on Zen 4, bench/results).
   static bool pays(const ConvSpec& spec);
-  explicit VnniConv(const ConvSpec& spec);
+  VnniConv(const ConvSpec& spec, Arena& arena);
 
   /// For a copy of the input; 0 for plain 1x1.
   [[nodiscard]] std::size_t scratch_bytes() const noexcept;
@@ -43,7 +30,7 @@ class VnniConv {
     int blocks = 1, channels = 16;
     std::size_t weights = 0, constants = 0;
   };
-  void pack(const ConvSpec& spec);
+  void pack(const ConvSpec& spec, Arena& arena);
   void copy_padded(const std::int8_t* in, std::int8_t* to, std::int64_t row, std::int64_t rows) const;
   void copy_thinned(const std::int8_t* in, std::int8_t* to, std::int64_t row, std::int64_t rows) const;
   void run_pixels(const std::int8_t* in, std::int8_t* out, std::int64_t count) const;
@@ -57,8 +44,8 @@ class VnniConv {
   std::int64_t row_bytes_ = 0;         // of the (padded) input
   std::int64_t padded_h_ = 0;
   std::vector<Panel> panels_;
-  AlignedVector<std::int8_t> weights_;
-  AlignedVector<std::int32_t> constants_;
+  std::int8_t* weights_ = nullptr;
+  std::int32_t* constants_ = nullptr;
 };
 
 /// What the bytes of a product's weights cannot hold, for 16 output channels (vnni_winograd.cpp).
@@ -75,7 +62,7 @@ class VnniWinograd {
   static bool fits(const ConvSpec& spec);
   /// Whether these weights leave enough of the gain: counts products.
   static bool pays(const ConvSpec& spec);
-  explicit VnniWinograd(const ConvSpec& spec);
+  VnniWinograd(const ConvSpec& spec, Arena& arena);
   VnniWinograd(VnniWinograd&&) noexcept = default;  // no copies: remainders_ points into the lists beside it
   VnniWinograd& operator=(VnniWinograd&&) noexcept = default;
 
@@ -84,7 +71,7 @@ class VnniWinograd {
   void run(const std::int8_t* in, std::int8_t* out, std::byte* scratch) const;
 
  private:
-  void pack(const ConvSpec& spec);
+  void pack(const ConvSpec& spec, Arena& arena);
   void pack_quad(const ConvSpec& spec, int product, std::int64_t channel, std::int64_t quad, std::int8_t* to) const;
   void pack_constants(const ConvSpec& spec);
   [[nodiscard]] std::int64_t chunk_pairs(int threads) const noexcept;
@@ -98,9 +85,9 @@ class VnniWinograd {
   std::int64_t run_ = 0, quads_ = 0;        // bytes of a row that a kernel row takes; groups of 4 of them
   std::int64_t columns_ = 0, row_bytes_ = 0;  // of a row of sums, padding included
   std::int64_t panels_ = 0;                 // of 64 output channels
-  AlignedVector<std::int8_t> weights_, further_;
-  AlignedVector<std::int32_t> constants_;
-  AlignedVector<std::int8_t> zeros_;        // a row outside the image
+  std::int8_t *weights_ = nullptr, *further_ = nullptr;
+  std::int32_t* constants_ = nullptr;
+  std::int8_t* zeros_ = nullptr;        // a row outside the image
   std::vector<std::int32_t> offsets_;
   std::vector<WinogradRemainder> remainders_;
 };
@@ -109,7 +96,7 @@ class VnniWinograd {
 class VnniDepthwise {
  public:
   static bool fits(const ConvSpec& spec);
-  explicit VnniDepthwise(const ConvSpec& spec);
+  VnniDepthwise(const ConvSpec& spec, Arena& arena);
 
   void run(const std::int8_t* in, std::int8_t* out) const;
   /// Output rows [begin, end) of image n.
@@ -123,9 +110,9 @@ class VnniDepthwise {
   IntegerFinish finish_;
   bool non_negative_ = false;
   std::int64_t blocks_ = 0;             // of 64 channels
-  AlignedVector<std::int8_t> weights_;  // [block][kernel row][4][16 channels][3 taps and a zero]
-  AlignedVector<std::int32_t> constants_;
-  AlignedVector<std::int8_t> zeros_;    // a pixel of padding
+  std::int8_t* weights_ = nullptr;  // [block][kernel row][4][16 channels][3 taps and a zero]
+  std::int32_t* constants_ = nullptr;
+  std::int8_t* zeros_ = nullptr;    // a pixel of padding
 };
 
 }  // namespace splitcnn::inline v0::soft

@@ -253,22 +253,23 @@ bool VnniWinograd::fits(const ConvSpec& s) {
          s.source_non_negative && integer_finish(s).has_value() && largest_sum(s) < (std::int64_t{1} << 28);
 }
 
-VnniWinograd::VnniWinograd(const ConvSpec& s)
+VnniWinograd::VnniWinograd(const ConvSpec& s, Arena& arena)
     : in_{s.in}, out_{s.out}, window_{s.window}, finish_{*integer_finish(s)}, run_{in_.c * window_.kernel_w}, quads_{(run_ + 3) / 4},
       columns_{std::max((out_.w - 1) * window_.stride_w + window_.kernel_w, in_.w + window_.pad_left)},
       row_bytes_{columns_ * in_.c}, panels_{(out_.c + panel_channels - 1) / panel_channels},
-      weights_(static_cast<std::size_t>(panels_ * products * quads_ * panel_channels * 4)),
-      constants_(static_cast<std::size_t>(panels_ * 4 * panel_channels)), zeros_(static_cast<std::size_t>(in_.w * in_.c)) {
-  pack(s);
+      weights_(arena.take_array<std::int8_t>(static_cast<std::size_t>(panels_ * products * quads_ * panel_channels * 4))),
+      constants_(arena.take_array<std::int32_t>(static_cast<std::size_t>(panels_ * 4 * panel_channels))),
+      zeros_(arena.take_array<std::int8_t>(static_cast<std::size_t>(in_.w * in_.c))) {
+  pack(s, arena);
   pack_constants(s);
 }
 
-void VnniWinograd::pack(const ConvSpec& s) {
+void VnniWinograd::pack(const ConvSpec& s, Arena& arena) {
   std::vector<Further> further;
   std::vector<std::size_t> firsts;  // where the list of each panel, product and block begins
   for (std::int64_t panel = 0; panel < panels_; ++panel) {
     for (int product = 0; product < products; ++product) {
-      std::int8_t* to = weights_.data() + (panel * products + product) * quads_ * panel_channels * 4;
+      std::int8_t* to = weights_ + (panel * products + product) * quads_ * panel_channels * 4;
       for (int b = 0; b < blocks; ++b) {
         const std::int64_t channel = panel * panel_channels + b * lanes;
         for (std::int64_t q = 0; q < quads_; ++q) pack_quad(s, product, channel, q, to + (q * blocks + b) * 64);
@@ -279,14 +280,14 @@ void VnniWinograd::pack(const ConvSpec& s) {
     }
   }
   firsts.push_back(further.size());
-  further_ = AlignedVector<std::int8_t>(further.size() * 128);
+  further_ = arena.take_array<std::int8_t>(further.size() * 128);
   for (std::size_t i = 0; i < further.size(); ++i) {
     offsets_.push_back(further[i].offset);
-    std::ranges::copy(further[i].picks, further_.data() + i * 128);
-    std::ranges::copy(further[i].weights, further_.data() + i * 128 + 64);
+    std::ranges::copy(further[i].picks, further_ + i * 128);
+    std::ranges::copy(further[i].weights, further_ + i * 128 + 64);
   }
   for (std::size_t i = 0; i + 1 < firsts.size(); ++i) {
-    remainders_.push_back({.offsets = offsets_.data() + firsts[i], .entries = further_.data() + firsts[i] * 128,
+    remainders_.push_back({.offsets = offsets_.data() + firsts[i], .entries = further_ + firsts[i] * 128,
                            .count = static_cast<std::int64_t>(firsts[i + 1] - firsts[i])});
   }
 }
@@ -306,7 +307,7 @@ void VnniWinograd::pack_constants(const ConvSpec& s) {
     for (int product = difference; product < products; ++product) {
       for (std::int64_t i = 0; i < run_; ++i) raised[product] += 128 * product_weight(product, s.weights.data() + c * 3 * run_ + i, run_);
     }
-    std::int32_t* to = constants_.data() + c / panel_channels * 4 * panel_channels + c % panel_channels;
+    std::int32_t* to = constants_ + c / panel_channels * 4 * panel_channels + c % panel_channels;
     const std::int32_t constant = finish_.constants[static_cast<std::size_t>(c)];
     to[panel_channels] = -raised[difference];
     to[2 * panel_channels] = constant - raised[upper];
@@ -365,7 +366,7 @@ void VnniWinograd::run_chunk(const std::int8_t* in, std::int8_t* out, std::int64
     const std::int8_t* d[4];
     for (std::int64_t i = 0; i < 4; ++i) {
       const std::int64_t y = 2 * (first + p) + i - window_.pad_top;
-      d[i] = y >= 0 && y < in_.h ? in + y * bytes : zeros_.data();
+      d[i] = y >= 0 && y < in_.h ? in + y * bytes : zeros_;
     }
     transform(d, bytes, row_bytes_, to + before);
     for (int product = 0; product < products; ++product, to += row_bytes_) {
@@ -385,7 +386,7 @@ void VnniWinograd::run_chunk(const std::int8_t* in, std::int8_t* out, std::int64
 /// Pixels [first, first + count) of a chunk's upper rows, in tiles as equal as can be.
 void VnniWinograd::run_pixels(const std::uint8_t* rows, std::int8_t* out, std::int64_t first, std::int64_t count, std::int64_t panel, bool both) const {
   Tile t{.pixels = {}, .out = {}, .row_bytes = row_bytes_, .out_row = out_.w * out_.c, .quads = quads_,
-         .weights = weights_.data() + panel * products * quads_ * panel_channels * 4, .constants = constants_.data() + panel * 4 * panel_channels,
+         .weights = weights_ + panel * products * quads_ * panel_channels * 4, .constants = constants_ + panel * 4 * panel_channels,
          .remainders = remainders_.data() + panel * 2 * blocks, .channels = out_.c - panel * panel_channels, .shift = finish_.shift,
          .low = finish_.low, .high = finish_.high};
   const std::int64_t tiles = (count + tile_pixels - 1) / tile_pixels;
