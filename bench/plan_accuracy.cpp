@@ -135,7 +135,7 @@ void run(const std::string& net, const Options& options) {
   choice.contenders = contenders(parts, profile, choice, trial);
   const std::vector<TriedPlan> all =
       try_plans(parts, choice, devices,
-                {.rounds = options.rounds, .seconds = options.seconds, .near = options.near})
+                {.rounds = options.rounds, .seconds = options.seconds, .near = options.near, .tune_shares = false})
           .tried;
   for (const TriedPlan& t : all) fmt::print("{}\n", line_of(net, t).dump());
   json line = summary(net, all, profile, choice, trial);

@@ -4,15 +4,20 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <iterator>
+#include <map>
 #include <optional>
 #include <thread>
+#include <tuple>
 #include <utility>
 
 #include "core/log.hpp"
 #include "partition/pieces.hpp"
 #include "partition/result_rate.hpp"
 #include "partition/search.hpp"
+#include "pipeline/replan.hpp"
 #include "splitcnn/pipeline.hpp"
 
 namespace splitcnn::inline v0 {
@@ -21,10 +26,13 @@ namespace {
 
 constexpr std::size_t single_frames = 5;                  // timed one by one
 constexpr double fewest_frames = 12, most_frames = 5000;  // of a run
+constexpr double surely_near = 1.02;                      // goes on in any case: measured no better than this
+constexpr double least_gain = 0.01;                       // that other shares must promise
 constexpr double fewest_turns = 8, most_for_turns = 400;  // of the route that gets the fewest frames; frames for that
 
 struct Run {
-  double interval_ms, latency_ms;
+  double interval_ms = 0, latency_ms = 0;
+  std::vector<double> stage_ms{};  // per frame that went through it, in the order of the pipeline's stages
 };
 
 void push_one(Pipeline& pipe) {
@@ -59,11 +67,22 @@ std::size_t frames_of_run(const Plan& plan, double seconds) {
   return static_cast<std::size_t>(std::clamp(std::isfinite(wanted) ? wanted : 0, fewest, most_frames));
 }
 
+/// What each stage did between two looks at a pipeline, ms per frame.
+std::vector<double> stage_times(const PipelineStats& before, const PipelineStats& after) {
+  std::vector<double> times;
+  for (std::size_t s = 0; s < after.stages.size(); ++s) {
+    const double ms = after.stages[s].busy_ms - before.stages[s].busy_ms;
+    times.push_back(ms / static_cast<double>(after.stages[s].frames - before.stages[s].frames));
+  }
+  return times;
+}
+
 Run run_once(const Plan& plan, const Devices& devices, double seconds) {
   Pipeline pipe{plan, devices};
-  Run run{0, latency_alone(pipe)};
+  Run run{.latency_ms = latency_alone(pipe)};
+  const PipelineStats before = pipe.stats();
   const std::size_t frames = frames_of_run(plan, seconds);
-  const std::size_t lead = std::max<std::size_t>(pipe.stats().depth, 4);  // until it is full
+  const std::size_t lead = std::max<std::size_t>(before.depth, 4);  // until it is full
   std::jthread feeder{[&] {
     for (std::size_t f = 0; f < frames + 2 * lead; ++f) push_one(pipe);  // still full when the clock stops
   }};
@@ -80,8 +99,51 @@ Run run_once(const Plan& plan, const Devices& devices, double seconds) {
     throw;
   }
   run.interval_ms = interval_of(came);
+  run.stage_ms = stage_times(before, pipe.stats());
   pipe.close();
   return run;
+}
+
+/// [route][device] from the times of the stages. A pipeline has one stage per device and nodes, in the order the
+/// routes name them.
+std::optional<RouteLoads> measured_loads(std::span<const Route> routes, std::span<const double> stage_ms) {
+  std::vector<std::tuple<std::string, NodeId, NodeId>> stages;
+  std::vector<std::string> devices;
+  const auto index_of = [](auto& known, const auto& wanted) {
+    const auto at = std::find(known.begin(), known.end(), wanted);
+    const auto index = static_cast<std::size_t>(at - known.begin());
+    if (at == known.end()) known.push_back(wanted);
+    return index;
+  };
+  std::vector<std::map<std::size_t, double>> sums;  // by route and device
+  for (const Route& route : routes) {
+    sums.emplace_back();
+    for (const Segment& s : route.segments) {
+      const std::size_t stage = index_of(stages, std::tuple{s.device, s.first, s.last});
+      if (stage >= stage_ms.size() || !std::isfinite(stage_ms[stage])) return std::nullopt;
+      sums.back()[index_of(devices, s.device)] += stage_ms[stage];
+    }
+  }
+  if (stages.size() != stage_ms.size()) return std::nullopt;
+  RouteLoads loads(routes.size(), std::vector<double>(devices.size()));
+  for (std::size_t r = 0; r < sums.size(); ++r) {
+    for (const auto& [device, ms] : sums[r]) loads[r][device] = ms;
+  }
+  return loads;
+}
+
+/// The same two routes with the shares that suit the measured times, where those promise a gain.
+std::optional<std::vector<Route>> with_tuned_shares(const Plan& plan, std::span<const double> stage_ms) {
+  std::vector<Route> routes{plan.routes().begin(), plan.routes().end()};
+  if (routes.size() != 2 || routes[1].weight <= 0) return std::nullopt;
+  const auto loads = measured_loads(routes, stage_ms);
+  if (!loads) return std::nullopt;
+  const std::vector<double> shares = best_shares(*loads, {true, true});
+  if (shares[0] <= 0 || shares[1] <= 0) return std::nullopt;  // one of them alone is a contender already
+  const std::array old_shares{routes[0].weight, routes[1].weight};
+  if (busiest(*loads, shares) > (1 - least_gain) * busiest(*loads, old_shares)) return std::nullopt;
+  for (std::size_t r = 0; r < 2; ++r) routes[r].weight = shares[r];
+  return routes;
 }
 
 /// A plan in the race.
@@ -93,7 +155,7 @@ struct Runner {
   }
   TriedPlan facts{};
   Plan plan;
-  std::vector<double> intervals{}, latencies{};
+  std::vector<double> intervals{}, latencies{}, stage_ms{};  // stage_ms: of the last run
   bool slow = false;  // not run again
   bool failed = false;
 };
@@ -115,14 +177,15 @@ class Race {
   }
 
   Trial run() {
-    const std::size_t all = runners_.size() * static_cast<std::size_t>(options_.rounds);
+    std::size_t all = runners_.size() * static_cast<std::size_t>(options_.rounds);
     std::size_t done = 0;
     for (int round = 0; round < options_.rounds; ++round) {
       for (Runner& r : runners_) {
         if (!r.slow) step(r), ++done;
       }
       leave_out_failed();
-      mark_slow();
+      mark_slow(round + 1);
+      if (round == 0 && wants_tuning()) all += tune_shares() * static_cast<std::size_t>(options_.rounds - 1);
       if (options_.progress) options_.progress(round + 1 == options_.rounds ? all : done, all);
     }
     return result();
@@ -135,7 +198,8 @@ class Race {
 
   void step(Runner& r) {
     try {
-      const Run run = run_once(r.plan, devices_, options_.seconds);
+      Run run = run_once(r.plan, devices_, options_.seconds);
+      r.stage_ms = std::move(run.stage_ms);
       r.intervals.push_back(run.interval_ms);
       r.latencies.push_back(run.latency_ms);
     } catch (const Error& e) {
@@ -152,16 +216,38 @@ class Race {
     r.facts.rounds = static_cast<int>(timed.size());
   }
 
+  bool wants_tuning() const {
+    return options_.tune_shares && options_.rounds > 1 && options_.objective == Objective::interval;
+  }
+
+  /// How many plans joined.
+  std::size_t tune_shares() {
+    std::vector<Runner> tuned;
+    for (const Runner& r : runners_) {
+      if (r.slow) continue;
+      auto routes = with_tuned_shares(r.plan, r.stage_ms);
+      if (!routes) continue;
+      Considered c{.cost = r.facts.expected};
+      c.strategy = r.facts.strategy;
+      c.name = fmt::format("{} (shares by trial: {:.0f} and {:.0f} %)", r.facts.name, 100 * (*routes)[0].weight,
+                           100 * (*routes)[1].weight);
+      tuned.emplace_back(c, plan_of(parts_, std::move(*routes), c.cost, ""));
+    }
+    std::move(tuned.begin(), tuned.end(), std::back_inserter(runners_));
+    return tuned.size();
+  }
+
   void leave_out_failed() {
     std::erase_if(runners_, [](const Runner& r) { return r.failed; });
     if (runners_.empty()) throw *last_failure_;
   }
 
   /// Only those near the best run again; after a failure of the best, slow ones may be near it.
-  void mark_slow() {
+  void mark_slow(int rounds) {
+    const double near = std::max(1 + (options_.near - 1) / rounds, std::min(options_.near, surely_near));
     double best = score(runners_.front().facts);
     for (const Runner& r : runners_) best = std::min(best, score(r.facts));
-    for (Runner& r : runners_) r.slow = score(r.facts) > options_.near * best;
+    for (Runner& r : runners_) r.slow = score(r.facts) > near * best;
   }
 
   Trial result() {

@@ -20,9 +20,14 @@ namespace splitcnn::inline v0 {
 
 struct TrialOptions {
   Objective objective = Objective::interval;  ///< interval or latency: what the fastest is fastest in
-  int rounds = 3;                             ///< times each plan is run, in turn with the others
+  int rounds = 6;                             ///< times each plan is run, in turn with the others
   double seconds = 0.5;                       ///< of frames per run, besides loading
-  double near = 1.1;  ///< after the first round only plans within this factor of the best go on
+  /// After the first round only plans within this factor of the best go on, after the n-th within 1 + (near - 1) / n
+  /// (but never fewer than those within 1.02): the more was seen, the less is chance, and the runs go to those that count.
+  double near = 1.1;
+  /// Two routes that share the frames show in the first round what a frame costs each device. Where other shares
+  /// suit that better by 1 % or more, the plan with those joins the race.
+  bool tune_shares = true;
   std::function<void(std::size_t, std::size_t)>
       progress{};  ///< (runs done, runs at most); called from the calling thread
 };
@@ -31,7 +36,7 @@ struct TrialOptions {
 struct TriedPlan {
   std::string name;
   Strategy strategy = Strategy::split;
-  Cost expected;           ///< by the profile
+  Cost expected;           ///< by the profile, with the shares of the profile
   double interval_ms = 0;  ///< measured, per result in a full pipeline
   double latency_ms = 0;   ///< measured, one frame alone from push to result
   double spread = 0;       ///< half the range over the rounds, relative; of the objective
@@ -40,7 +45,7 @@ struct TriedPlan {
 
 struct Trial {
   Plan plan;  ///< the fastest; expected() is what was measured, why() says what it won against
-  std::vector<TriedPlan> tried;  ///< fastest first
+  std::vector<TriedPlan> tried;  ///< fastest first; choice.contenders, and those with tuned shares
 };
 
 /// Runs choice.contenders on `devices`, which must have all devices of the plans. Loads one plan at a time.

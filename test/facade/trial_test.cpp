@@ -17,13 +17,13 @@ const Partitioner& lenet() {
   return parts;
 }
 
-/// Virtual devices, so that which one is faster is a fact: a frame takes 1 ms on the DPU, 20 ms on the CPU.
-Devices fast_dpu_slow_cpu() {
+/// Virtual devices, so that which one is faster is a fact: a frame takes 1 ms on the DPU, more on the CPU.
+Devices fast_dpu_slow_cpu(double cpu_ms = 20) {
   const std::size_t cuts = lenet().cuts().size();
   Profile p;
   p.graph_hash = lenet().graph().hash();
   p.granularity = lenet().granularity();
-  for (const auto& [name, ms] : {std::pair{"dpu:0", 1.0}, {"cpu", 20.0}}) {
+  for (const auto& [name, ms] : {std::pair{"dpu:0", 1.0}, {"cpu", cpu_ms}}) {
     DeviceProfile d{.device = name, .backend = "test"};
     d.prefix_ms.assign(cuts, ms);
     d.suffix_ms.assign(cuts, ms);
@@ -87,6 +87,28 @@ TEST_CASE("a trial by latency, slow plans only once") {
   CHECK(trial.tried[0].name == "on dpu");
   CHECK(trial.tried[0].rounds == 3);
   CHECK(trial.tried[1].rounds == 1);
+}
+
+TEST_CASE("a trial tunes the shares of two routes to what the devices did") {
+  const Plan a = lenet().all_on("dpu:0"), b = lenet().all_on("cpu");
+  std::vector<Route> routes{a.route(0), b.route(0)};
+  routes[0].weight = 0.4, routes[1].weight = 0.6;  // as if the CPU were the faster one
+  const Considered wrong{.name = "wrong", .routes = routes, .cost = {0.5, 2, Origin::modelled}};
+  const Choice choice{a, {}, {}, {}, {}, {wrong}, 0};
+  const Devices devices = fast_dpu_slow_cpu(3);
+  const Trial trial = try_plans(lenet(), choice, devices, {.rounds = 3, .seconds = 0.2});
+  REQUIRE(trial.tried.size() == 2);
+  CHECK(trial.tried[0].name.find("wrong (shares by trial: ") == 0);
+  CHECK(trial.tried[0].rounds == 2);
+  CHECK(trial.tried[1].name == "wrong");
+  CHECK(trial.tried[0].interval_ms < trial.tried[1].interval_ms);
+  REQUIRE(trial.plan.routes().size() == 2);
+  CHECK(trial.plan.route(0).weight == Approx(0.75).margin(0.04));
+  CHECK(trial.plan.route(0).weight + trial.plan.route(1).weight == Approx(1));
+
+  CHECK(try_plans(lenet(), choice, devices, {.rounds = 2, .seconds = 0.05, .tune_shares = false}).tried.size() == 1);
+  CHECK(try_plans(lenet(), choice, devices, {.objective = Objective::latency, .rounds = 2, .seconds = 0.05}).tried.size() == 1);
+  CHECK(try_plans(lenet(), choice, devices, {.rounds = 1, .seconds = 0.05}).tried.size() == 1);
 }
 
 TEST_CASE("choose() names contenders that a trial can run") {
