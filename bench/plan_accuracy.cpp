@@ -88,7 +88,7 @@ json summary(const std::string& net, const std::vector<TriedPlan>& tried, const 
   const TriedPlan &best = tried.front(), &mix = named(tried, "mix");
   const TriedPlan& best_single = *std::find_if(tried.begin(), tried.end(), single);
   const double spread =
-      std::max({chosen.spread, best.spread, profile.devices[0].spread, profile.devices[1].spread});
+      std::max({chosen.spread, best.spread, trial.tried.front().spread, profile.devices[0].spread, profile.devices[1].spread});
   const double over_best = chosen.interval_ms / best.interval_ms - 1;
   return {{"name", "plan_accuracy"},
           {"net", net},
