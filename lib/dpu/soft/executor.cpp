@@ -53,8 +53,8 @@ using ConvKernel = std::variant<std::monostate, PlainConv, OneDnnConv, VnniConv,
 
 ConvKernel load(const ConvSpec& spec, Arena& arena) {
   if (VnniDepthwise::fits(spec)) return ConvKernel{std::in_place_type<VnniDepthwise>, spec, arena};
-  if (VnniConv::fits(spec) && VnniConv::pays(spec)) return ConvKernel{std::in_place_type<VnniConv>, spec, arena};
   if (VnniWinograd::fits(spec) && VnniWinograd::pays(spec) && onednn_trust().winograd) return ConvKernel{std::in_place_type<VnniWinograd>, spec, arena};
+  if (VnniConv::fits(spec) && VnniConv::pays(spec)) return ConvKernel{std::in_place_type<VnniConv>, spec, arena};
   const ConvForm form = plan_conv(spec, onednn_trust());
   if (form != ConvForm::plain) {
     try {

@@ -9,7 +9,8 @@
 
 namespace splitcnn::inline v0 {
 
-enum class SimdLevel : std::uint8_t { baseline, avx2, avx512, vnni };
+/// amx: oneDNN has tiles of it; our own code has none and runs as for vnni.
+enum class SimdLevel : std::uint8_t { baseline, avx2, avx512, vnni, amx };
 
 /// The best level of this machine, held to what oneDNN is held to (ONEDNN_MAX_CPU_ISA): one setting selects the path of all kernels.
 SimdLevel simd_level() noexcept;

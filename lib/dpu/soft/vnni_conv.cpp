@@ -23,10 +23,10 @@ struct Shape {
   std::int8_t low, high;
 };
 
-/// `Pixels` output pixels times `Blocks` vectors of channels.
+/// `Pixels` output pixels times `Blocks` vectors of channels. Meanwhile 64 bytes per step come nearer from `ahead`.
 template <int Pixels, int Blocks, bool Signed>
 __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), noinline)) void run_tile(const Shape& shape, const std::int8_t* in,
-                                                                                       const std::int8_t* weights, const std::int32_t* constants,
+                                                                                       const std::int8_t* weights, const std::int32_t* constants, const std::int8_t* ahead,
                                                                                        __mmask16 last, std::int8_t* out) {
   Row<Blocks> w;
   load(w, constants);
@@ -35,7 +35,8 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), noinline)) void r
   const std::int64_t step = shape.pixel_step, quads = shape.quads;
   for (std::int64_t r = 0; r < shape.kernel_rows; ++r) {
     const std::int8_t* row = in + r * shape.row_step;
-    for (std::int64_t q = 0; q < quads; ++q, row += 4, weights += 64 * Blocks) {
+    for (std::int64_t q = 0; q < quads; ++q, row += 4, weights += 64 * Blocks, ahead += 64) {
+      _mm_prefetch(ahead, _MM_HINT_T1);
       load(w, weights);
       multiply<Signed>(sums, row, step, w);
     }
@@ -45,17 +46,20 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), noinline)) void r
   store(sums, end, out, shape.out_step);
 }
 
-/// `count` pixels with one panel. The last tile overlaps the one before: the same bytes are written twice.
+/// `count` pixels with one panel. The last tile overlaps the one before: the same bytes are written twice. The first tiles fetch the weights of the next
+/// panel into the second cache (behind the last one lie those of the next layer): with few pixels per weight, waiting for them was a third of the time.
 template <int Pixels, int Blocks, bool Signed>
 void run_panel(const Shape& s, std::int64_t count, const std::int8_t* in, const std::int8_t* weights, const std::int32_t* constants,
                __mmask16 last, std::int8_t* out) {
   if (count < Pixels) {
-    for (std::int64_t p = 0; p < count; ++p) run_tile<1, Blocks, Signed>(s, in + p * s.pixel_step, weights, constants, last, out + p * s.out_step);
+    for (std::int64_t p = 0; p < count; ++p) run_tile<1, Blocks, Signed>(s, in + p * s.pixel_step, weights, constants, weights, last, out + p * s.out_step);
     return;
   }
   for (std::int64_t p = 0; p < count; p += Pixels) {
     const std::int64_t at = std::min(p, count - Pixels);
-    run_tile<Pixels, Blocks, Signed>(s, in + at * s.pixel_step, weights, constants, last, out + at * s.out_step);
+    const std::int64_t tile = p / Pixels, steps = s.kernel_rows * s.quads;
+    const std::int8_t* ahead = tile < Blocks ? weights + (Blocks + tile) * steps * 64 : weights;
+    run_tile<Pixels, Blocks, Signed>(s, in + at * s.pixel_step, weights, constants, ahead, last, out + at * s.out_step);
   }
 }
 
@@ -64,6 +68,13 @@ constexpr RunPanel run_panels[2][4] = {{run_panel<10, 1, false>, run_panel<10, 2
                                        {run_panel<10, 1, true>, run_panel<10, 2, true>, run_panel<8, 3, true>, run_panel<6, 4, true>}};
 
 constexpr std::int64_t cached_input = 24 << 10;  // bytes of input that all panels go over before the next ones come
+/// With fewer pixels than this the weights come from the second cache for every tile: ten pixels at a time need them less often than six.
+constexpr std::int64_t few_pixels = 100;
+constexpr std::int64_t fewest_pixels = 40;
+
+std::int64_t pixels_of(const Extent& e) { return e.n * e.h * e.w; }
+bool has_few(const ConvSpec& s) { return pixels_of(s.out) >= fewest_pixels && pixels_of(s.out) < few_pixels; }
+bool is_pointwise(const Window& w) { return w.kernel_h == 1 && w.kernel_w == 1; }
 
 }  // namespace
 
@@ -72,23 +83,31 @@ bool VnniConv::fits(const ConvSpec& s) {
 }
 
 bool VnniConv::pays(const ConvSpec& s) {
-  const bool one = s.window.kernel_h == 1 && s.window.kernel_w == 1;
-  return s.in.c <= 4 || (one && s.out.n * s.out.h * s.out.w >= 100);
+  if (s.in.c <= 4) return true;
+  if (simd_level() >= SimdLevel::amx) return false;  // ResNet50 9.2 or 5.2 ms, with VnniWinograd (measured)
+  if (is_pointwise(s.window)) return pixels_of(s.out) >= fewest_pixels;
+  return has_few(s) && s.in.c % 4 == 0;
 }
 
 VnniConv::VnniConv(const ConvSpec& s, Arena& arena)
     : in_{s.in}, out_{s.out}, window_{s.window}, finish_{*integer_finish(s)}, non_negative_{s.source_non_negative} {
-  const std::int64_t run = in_.c * window_.kernel_w;
+  const Window& w = window_;
+  const std::int64_t run = in_.c * w.kernel_w;
   quads_ = (run + 3) / 4;
-  const bool pads = window_.pad_top || window_.pad_left || window_.pad_bottom || window_.pad_right;
-  copies_ = pads || run % 4 != 0;
-  // Every window must be inside the copy, whatever is left over at the far edges.
-  const std::int64_t reach_h = (out_.h - 1) * window_.stride_h + std::int64_t{window_.kernel_h - 1} * window_.dilation_h + 1;
-  const std::int64_t reach_w = (out_.w - 1) * window_.stride_w + window_.kernel_w;
-  padded_h_ = copies_ ? std::max(reach_h, in_.h + window_.pad_top) : in_.h;
-  row_bytes_ = (copies_ ? std::max(reach_w, in_.w + window_.pad_left) : in_.w) * in_.c;
-  thins_ = !copies_ && window_.kernel_h == 1 && window_.kernel_w == 1 && (window_.stride_h > 1 || window_.stride_w > 1);
-  if (thins_) copies_ = true, padded_h_ = out_.h, row_bytes_ = out_.w * in_.c;
+  const bool pads = w.pad_top || w.pad_left || w.pad_bottom || w.pad_right, strides = w.stride_h > 1 || w.stride_w > 1;
+  gathers_ = run % 4 == 0 && (is_pointwise(w) ? strides && !pads : has_few(s));
+  copies_ = gathers_ || pads || run % 4 != 0;
+  panel_blocks_ = has_few(s) ? 2 : 4;
+  if (gathers_) {
+    kernel_rows_ = 1, quads_ *= w.kernel_h, row_bytes_ = out_.w * quads_ * 4, padded_h_ = out_.h;
+  } else {
+    // Every window must be inside the copy, whatever is left over at the far edges.
+    const std::int64_t reach_h = (out_.h - 1) * w.stride_h + std::int64_t{w.kernel_h - 1} * w.dilation_h + 1;
+    const std::int64_t reach_w = (out_.w - 1) * w.stride_w + w.kernel_w;
+    kernel_rows_ = w.kernel_h;
+    padded_h_ = copies_ ? std::max(reach_h, in_.h + w.pad_top) : in_.h;
+    row_bytes_ = (copies_ ? std::max(reach_w, in_.w + w.pad_left) : in_.w) * in_.c;
+  }
   pack(s, arena);
 }
 
@@ -98,22 +117,22 @@ void VnniConv::pack(const ConvSpec& s, Arena& arena) {
     for (std::size_t c = 0; c < sums.size(); ++c) finish_.constants[c] -= 128 * sums[c];
   }
   const std::int64_t blocks = (out_.c + lanes - 1) / lanes;
-  const std::int64_t steps = window_.kernel_h * quads_;  // 64 bytes of weights per block and step
+  const std::int64_t steps = kernel_rows_ * quads_;  // 64 bytes of weights per block and step
   weights_ = arena.take_array<std::int8_t>(static_cast<std::size_t>(blocks * steps * 64));
   constants_ = arena.take_array<std::int32_t>(static_cast<std::size_t>(blocks * lanes));
   std::copy(finish_.constants.begin(), finish_.constants.end(), constants_);
-  const std::int64_t run = in_.c * window_.kernel_w;
+  const std::int64_t run = in_.c * window_.kernel_w * window_.kernel_h / kernel_rows_;
   for (std::int64_t block = 0, next = 0; block < blocks; block = next) {  // full panels end in fewer instructions than narrow ones
-    next = std::min(block + 4, blocks);
+    next = std::min(block + panel_blocks_, blocks);
     const std::int64_t width = next - block;
     Panel panel{.first = block * lanes, .blocks = static_cast<int>(width), .weights = static_cast<std::size_t>(block * steps * 64),
                 .constants = static_cast<std::size_t>(block * lanes)};
     panel.channels = static_cast<int>(std::min(lanes, out_.c - (next - 1) * lanes));
     std::int8_t* to = weights_ + panel.weights;
-    for (int ky = 0; ky < window_.kernel_h; ++ky) {
+    for (std::int64_t ky = 0; ky < kernel_rows_; ++ky) {
       for (std::int64_t q = 0; q < quads_; ++q, to += 64 * width) {
         for (std::int64_t o = 0; o < width * lanes && panel.first + o < out_.c; ++o) {
-          const std::int8_t* from = s.weights.data() + ((panel.first + o) * window_.kernel_h + ky) * run + q * 4;
+          const std::int8_t* from = s.weights.data() + ((panel.first + o) * kernel_rows_ + ky) * run + q * 4;
           std::copy_n(from, std::min<std::int64_t>(4, run - q * 4), to + o * 4);
         }
       }
@@ -127,7 +146,7 @@ std::size_t VnniConv::scratch_bytes() const noexcept {
 }
 
 void VnniConv::copy_padded(const std::int8_t* in, std::int8_t* to, std::int64_t row, std::int64_t rows) const {
-  if (thins_) return copy_thinned(in, to, row, rows);
+  if (gathers_) return copy_windows(in, to, row, rows);
   const std::int64_t before = window_.pad_left * in_.c, bytes = in_.w * in_.c, after = row_bytes_ - before - bytes;
   for (std::int64_t r = row; r < row + rows; ++r) {
     const std::int64_t y = r % padded_h_ - window_.pad_top;
@@ -142,20 +161,31 @@ void VnniConv::copy_padded(const std::int8_t* in, std::int8_t* to, std::int64_t 
   }
 }
 
-void VnniConv::copy_thinned(const std::int8_t* in, std::int8_t* to, std::int64_t row, std::int64_t rows) const {
+/// Every window in full, one after the other.
+void VnniConv::copy_windows(const std::int8_t* in, std::int8_t* to, std::int64_t row, std::int64_t rows) const {
+  const Window& w = window_;
+  const std::int64_t run = w.kernel_w * in_.c;
+  to += row * row_bytes_;
   for (std::int64_t r = row; r < row + rows; ++r) {
-    const std::int8_t* from = in + (r / out_.h * in_.h + r % out_.h * window_.stride_h) * in_.w * in_.c;
+    const std::int8_t* image = in + r / out_.h * in_.h * in_.w * in_.c;
     for (std::int64_t x = 0; x < out_.w; ++x) {
-      std::memcpy(to + r * row_bytes_ + x * in_.c, from + x * window_.stride_w * in_.c, static_cast<std::size_t>(in_.c));
+      const std::int64_t left = x * w.stride_w - w.pad_left, first = std::clamp<std::int64_t>(-left, 0, w.kernel_w);
+      const std::int64_t last = std::clamp<std::int64_t>(in_.w - left, first, w.kernel_w);
+      for (int ky = 0; ky < w.kernel_h; ++ky, to += run) {
+        const std::int64_t y = r % out_.h * w.stride_h - w.pad_top + std::int64_t{ky} * w.dilation_h;
+        const bool inside = y >= 0 && y < in_.h;
+        if (!inside || last - first < w.kernel_w) std::memset(to, 0, static_cast<std::size_t>(run));
+        if (inside) std::memcpy(to + first * in_.c, image + (y * in_.w + left + first) * in_.c, static_cast<std::size_t>((last - first) * in_.c));
+      }
     }
   }
 }
 
 void VnniConv::run_pixels(const std::int8_t* in, std::int8_t* out, std::int64_t count) const {
-  const Shape s{.pixel_step = (thins_ ? 1 : window_.stride_w) * in_.c, .row_step = window_.dilation_h * row_bytes_, .kernel_rows = window_.kernel_h,
+  const Shape s{.pixel_step = pixel_step(), .row_step = window_.dilation_h * row_bytes_, .kernel_rows = kernel_rows_,
                 .quads = quads_, .out_step = out_.c, .shift = finish_.shift, .low = finish_.low, .high = finish_.high};
   // All panels over some pixels whose input stays in the nearest cache; a multiple of what the tiles take.
-  const std::int64_t some = std::max<std::int64_t>(120, cached_input / std::max<std::int64_t>(1, quads_ * 4 * window_.kernel_h) / 120 * 120);
+  const std::int64_t some = std::max<std::int64_t>(120, cached_input / std::max<std::int64_t>(1, quads_ * 4 * kernel_rows_) / 120 * 120);
   for (std::int64_t p = 0; p < count; p += some) {
     for (const Panel& panel : panels_) {
       const auto last = static_cast<__mmask16>((1u << panel.channels) - 1);
@@ -167,15 +197,14 @@ void VnniConv::run_pixels(const std::int8_t* in, std::int8_t* out, std::int64_t 
 
 void VnniConv::run(const std::int8_t* in, std::int8_t* out, std::byte* scratch) const {
   auto* padded = reinterpret_cast<std::int8_t*>(scratch);
-  const std::int64_t work = out_.elements() * window_.kernel_h * quads_;
+  const std::int64_t work = out_.elements() * kernel_rows_ * quads_;
   if (copies_) {
-    split_rows(in_.n * padded_h_, in_.elements(), [&](std::int64_t a, std::int64_t b) { copy_padded(in, padded, a, b - a); });
+    split_rows(in_.n * padded_h_, in_.n * padded_h_ * row_bytes_, [&](std::int64_t a, std::int64_t b) { copy_padded(in, padded, a, b - a); });
   }
   const std::int8_t* from = copies_ ? padded : in;
-  const bool flat = window_.kernel_h == 1 && window_.kernel_w == 1 && (thins_ || (window_.stride_h == 1 && window_.stride_w == 1)) &&
-                    out_.w * in_.c == row_bytes_ && out_.h == padded_h_;
+  const bool flat = gathers_ || (is_pointwise(window_) && window_.stride_h == 1 && window_.stride_w == 1 && out_.w * in_.c == row_bytes_ && out_.h == padded_h_);
   if (flat) {  // one long row
-    return split_rows(out_.n * out_.h * out_.w, work, [&](std::int64_t a, std::int64_t b) { run_pixels(from + a * in_.c, out + a * out_.c, b - a); });
+    return split_rows(pixels_of(out_), work, [&](std::int64_t a, std::int64_t b) { run_pixels(from + a * pixel_step(), out + a * out_.c, b - a); });
   }
   split_rows(out_.n * out_.h, work, [&](std::int64_t a, std::int64_t b) {
     for (std::int64_t r = a; r < b; ++r) {

@@ -12,11 +12,12 @@
 
 namespace splitcnn::inline v0::soft {
 
-/// A dense convolution: every kernel row is one run of kernel_w * in.c bytes of the (padded) input.
+/// A dense convolution: every kernel row is one run of kernel_w * in.c bytes of the (padded) input, or, where the pixels are few, a whole window is one
+/// run of a copy.
 class VnniConv {
  public:
   static bool fits(const ConvSpec& spec);
-  /// Whether it is the faster one where oneDNN is exact, too (measured on Zen 4, bench/results).
+  /// Whether it is the faster one where oneDNN is exact, too (measured on Zen 4 and on a Xeon, bench/results).
   static bool pays(const ConvSpec& spec);
   VnniConv(const ConvSpec& spec, Arena& arena);
 
@@ -32,15 +33,18 @@ class VnniConv {
   };
   void pack(const ConvSpec& spec, Arena& arena);
   void copy_padded(const std::int8_t* in, std::int8_t* to, std::int64_t row, std::int64_t rows) const;
-  void copy_thinned(const std::int8_t* in, std::int8_t* to, std::int64_t row, std::int64_t rows) const;
+  void copy_windows(const std::int8_t* in, std::int8_t* to, std::int64_t row, std::int64_t rows) const;
   void run_pixels(const std::int8_t* in, std::int8_t* out, std::int64_t count) const;
+  [[nodiscard]] std::int64_t pixel_step() const noexcept { return gathers_ ? quads_ * 4 : window_.stride_w * in_.c; }
 
   Extent in_, out_;
   Window window_;
   IntegerFinish finish_;
   bool non_negative_ = false;
-  bool copies_ = false, thins_ = false;  // a padded copy; only the pixels that a strided 1x1 reads
-  std::int64_t quads_ = 0;             // per kernel row: groups of 4 bytes
+  bool copies_ = false, gathers_ = false;  // a padded copy; window after window
+  int panel_blocks_ = 4;
+  std::int64_t kernel_rows_ = 1;       // runs per window
+  std::int64_t quads_ = 0;             // per run: groups of 4 bytes
   std::int64_t row_bytes_ = 0;         // of the (padded) input
   std::int64_t padded_h_ = 0;
   std::vector<Panel> panels_;
