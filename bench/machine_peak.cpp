@@ -1,10 +1,12 @@
 #include "machine_peak.hpp"
 
+#include <fmt/core.h>
 #include <sched.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
 #include <fstream>
 #include <thread>
 #include <vector>
@@ -86,10 +88,12 @@ std::string machine() {
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx512vnni")) {
     model += ", AVX512-VNNI";
+    if (__builtin_cpu_supports("amx-int8")) model += ", AMX";
   } else if (__builtin_cpu_supports("avx2")) {
     model += ", AVX2";
   }
 #endif
+  if (const char* isa = std::getenv("ONEDNN_MAX_CPU_ISA")) model += fmt::format(" (ours held to {})", isa);
   return model + ", " + std::to_string(std::thread::hardware_concurrency()) + " cores";
 }
 

@@ -17,6 +17,7 @@ const char* isa_name(dnnl::cpu_isa isa) {
     case dnnl::cpu_isa::avx512_core: return "AVX512";
     case dnnl::cpu_isa::avx512_core_vnni: return "AVX512-VNNI";
     case dnnl::cpu_isa::avx512_core_bf16: return "AVX512-VNNI-BF16";
+    case dnnl::cpu_isa::avx512_core_amx: return "AMX";
     default: return "other";
   }
 }
