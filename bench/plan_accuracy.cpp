@@ -20,7 +20,7 @@ namespace {
 struct Options {
   std::vector<std::string> nets{"resnet18", "resnet50", "mobilenet_v2", "vgg16"};
   int rounds = 5, runs = 7;
-  double seconds = 1.5, near = 1.25;
+  double seconds = 1.5, near = 2;
   std::string a = "dpu:0=software", b = "cpu";
   bool hooks = false;
 };
