@@ -146,7 +146,6 @@ std::size_t VnniConv::scratch_bytes() const noexcept {
 }
 
 void VnniConv::copy_padded(const std::int8_t* in, std::int8_t* to, std::int64_t row, std::int64_t rows) const {
-  if (gathers_) return copy_windows(in, to, row, rows);
   const std::int64_t before = window_.pad_left * in_.c, bytes = in_.w * in_.c, after = row_bytes_ - before - bytes;
   for (std::int64_t r = row; r < row + rows; ++r) {
     const std::int64_t y = r % padded_h_ - window_.pad_top;
@@ -199,7 +198,9 @@ void VnniConv::run(const std::int8_t* in, std::int8_t* out, std::byte* scratch) 
   auto* padded = reinterpret_cast<std::int8_t*>(scratch);
   const std::int64_t work = out_.elements() * kernel_rows_ * quads_;
   if (copies_) {
-    split_rows(in_.n * padded_h_, in_.n * padded_h_ * row_bytes_, [&](std::int64_t a, std::int64_t b) { copy_padded(in, padded, a, b - a); });
+    split_rows(in_.n * padded_h_, in_.n * padded_h_ * row_bytes_, [&](std::int64_t a, std::int64_t b) {
+      gathers_ ? copy_windows(in, padded, a, b - a) : copy_padded(in, padded, a, b - a);
+    });
   }
   const std::int8_t* from = copies_ ? padded : in;
   const bool flat = gathers_ || (is_pointwise(window_) && window_.stride_h == 1 && window_.stride_w == 1 && out_.w * in_.c == row_bytes_ && out_.h == padded_h_);
